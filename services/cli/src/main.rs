@@ -1,0 +1,3 @@
+//! The synapse command line.
+
+fn main() {}

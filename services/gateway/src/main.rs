@@ -1,0 +1,3 @@
+//! The realtime gateway: forwards every stream to WebSocket and Socket.IO clients.
+
+fn main() {}

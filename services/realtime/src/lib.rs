@@ -1,0 +1,1 @@
+//! Rooms, outboxes and the wire protocols that carry events to connected clients.

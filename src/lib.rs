@@ -1,0 +1,30 @@
+//! Events on Redis Streams.
+//!
+//! A publisher puts an event on a Redis stream; a consumer runtime hands it, at least once, to a
+//! handler. This crate is the core of Synapse: the Python module `synapse_rs` and every Synapse
+//! service are built on it. It has no web framework and no database.
+//!
+//! # Layout
+//!
+//! In reading order, along the path of an event:
+//!
+//! * [`event`]: an event, its fields and their types; how it is written to a stream entry and read
+//!   back from the three dialects that share the streams.
+//! * [`publisher`]: takes events without waiting, sends them to Redis in batches that form by
+//!   themselves, and sends them again when the connection is lost.
+//! * [`stream`]: names, ids and entries, and one file per thing that is said to Redis. Nothing
+//!   else in the workspace speaks to Redis.
+//! * [`consumer`]: reads entries as a member of a consumer group, decodes them, hands them to a
+//!   handler, acknowledges what was handled and moves what can't be to the dead letters.
+//! * [`filter`]: the `where` condition that every reader of events takes.
+//! * [`config`]: where Redis is and how to reach it.
+//! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
+//! * `python` (feature `python`): the module `synapse_rs._core`.
+
+pub mod config;
+pub mod event;
+pub mod stream;
+
+pub use config::RedisSettings;
+pub use event::Event;
+pub use stream::EntryId;

@@ -1,0 +1,147 @@
+use std::{
+    io::Read as _,
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::free_port;
+
+/// A private `redis-server` on a free loopback port with a data directory of its own; killed on drop.
+#[derive(Debug)]
+pub struct RedisServer {
+    child: Option<Child>,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+}
+
+/// What a [`RedisServer`] is started with.
+#[derive(Debug, Default)]
+pub struct RedisServerBuilder {
+    arguments: Vec<String>,
+}
+
+impl RedisServerBuilder {
+    /// Adds a setting as `redis-server` takes it, for example `("appendonly", "yes")`.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([format!("--{name}"), value.to_owned()]);
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start within ten seconds.
+    pub fn start(self) -> RedisServer {
+        let directory = TempDir::new().expect("a temporary directory");
+        let mut server = RedisServer { child: None, port: free_port(), arguments: self.arguments, directory };
+        server.start();
+        server
+    }
+}
+
+impl RedisServer {
+    /// A server that keeps everything in memory only.
+    pub fn new() -> Self {
+        Self::builder().start()
+    }
+
+    /// A server that survives [`RedisServer::kill`]: every write is on disk before it is answered.
+    pub fn durable() -> Self {
+        Self::builder().set("appendonly", "yes").set("appendfsync", "always").start()
+    }
+
+    /// A server with settings of one's own.
+    pub fn builder() -> RedisServerBuilder {
+        RedisServerBuilder::default()
+    }
+
+    /// The port it listens on, the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it on the same port and data as before; nothing if it runs.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer within ten seconds.
+    pub fn start(&mut self) {
+        if self.child.is_some() {
+            return;
+        }
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+            .arg(self.port.to_string())
+            .arg("--dir")
+            .arg(self.directory.path())
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (apt-get install redis-server)");
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.answers() {
+            assert!(Instant::now() < deadline, "redis-server on port {} does not answer", self.port);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A connection for the test's own questions.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("a well-formed URL");
+        client.get_connection().expect("the server accepts connections")
+    }
+
+    /// Whether it has loaded its data and answers, be it with "who are you".
+    fn answers(&self) -> bool {
+        use std::io::Write as _;
+        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let _ = socket.set_read_timeout(Some(Duration::from_secs(1)));
+        let mut answer = [0; 64];
+        let asked = socket.write_all(b"PING\r\n").and_then(|()| socket.read(&mut answer));
+        asked.is_ok_and(|length| {
+            answer[..length].starts_with(b"+PONG") || answer[..length].starts_with(b"-NOAUTH")
+        })
+    }
+}
+
+impl Default for RedisServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -21,8 +21,10 @@
 //! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
 //! * `python` (feature `python`): the module `synapse_rs._core`.
 
+pub mod backoff;
 pub mod config;
 pub mod event;
+pub mod shutdown;
 pub mod stream;
 
 pub use config::RedisSettings;

@@ -5,11 +5,25 @@
 //! nothing else, because a blocking command holds up every command behind it on its connection;
 //! [`wire`] is the byte stream below both and below the publisher.
 
+mod ack;
+mod append;
+pub mod claim;
+mod connection;
+pub mod dead_letter;
+mod groups;
+mod info;
+mod range;
+pub mod read;
 pub mod reply;
+pub mod wire;
 
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+
+pub use connection::{BlockingConnection, Connection};
+pub use groups::GroupInfo;
+pub use info::StreamInfo;
 
 /// Model events: Helox writes, Cyrex reads.
 pub const MODEL_EVENTS: &str = "model-events";

@@ -1,7 +1,13 @@
-//! What the server's error replies mean.
+//! What the server's replies mean.
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::{Entry, EntryId, StreamError};
 
 /// The codes of errors that pass by themselves: the server is out of memory, can't persist, is
-/// loading, is a replica for the moment, is moving slots, or has not been given its password yet.
+/// loading, is a replica for the moment, is moving slots, is busy with a script, or has not been
+/// given its password yet.
 const WAITED_OUT: [&str; 9] =
     ["OOM", "MISCONF", "LOADING", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "BUSY"];
 
@@ -11,4 +17,81 @@ const WAITED_OUT: [&str; 9] =
 pub fn is_waited_out(error: &str) -> bool {
     let code = error.split(' ').next().unwrap_or_default();
     WAITED_OUT.contains(&code)
+}
+
+pub(super) fn unexpected(what: &str, answer: &Value) -> StreamError {
+    let mut answer = format!("{answer:?}");
+    if let Some((cut, _)) = answer.char_indices().nth(80) {
+        answer.truncate(cut);
+    }
+    StreamError::Unexpected { command: what.to_owned(), answer }
+}
+
+pub(super) fn array(value: Value, what: &str) -> Result<Vec<Value>, StreamError> {
+    match value {
+        Value::Array(items) => Ok(items),
+        Value::Nil => Ok(Vec::new()),
+        other => Err(unexpected(what, &other)),
+    }
+}
+
+pub(super) fn integer(value: &Value, what: &str) -> Result<i64, StreamError> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        other => Err(unexpected(what, other)),
+    }
+}
+
+pub(super) fn text(value: &Value, what: &str) -> Result<String, StreamError> {
+    match value {
+        Value::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Ok(text.clone()),
+        other => Err(unexpected(what, other)),
+    }
+}
+
+pub(super) fn entry_id(value: &Value, what: &str) -> Result<EntryId, StreamError> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| unexpected(what, value)),
+        other => Err(unexpected(what, other)),
+    }
+}
+
+/// The entries of `[[id, [field, value, …]], …]`; those whose fields are nil (deleted while pending) come without fields.
+pub(super) fn entries(value: Value, what: &str) -> Result<Vec<Entry>, StreamError> {
+    array(value, what)?.into_iter().map(|item| entry(item, what)).collect()
+}
+
+fn entry(value: Value, what: &str) -> Result<Entry, StreamError> {
+    let mut parts = array(value, what)?.into_iter();
+    let (Some(id), Some(fields), None) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(unexpected(what, &Value::Nil));
+    };
+    let id = entry_id(&id, what)?;
+    let mut values = array(fields, what)?.into_iter();
+    let mut fields = Vec::with_capacity(values.len() / 2);
+    while let (Some(field), Some(value)) = (values.next(), values.next()) {
+        fields.push((bulk(field, what)?, bulk(value, what)?));
+    }
+    Ok(Entry::new(id, fields))
+}
+
+fn bulk(value: Value, what: &str) -> Result<Bytes, StreamError> {
+    match value {
+        Value::BulkString(bytes) => Ok(Bytes::from(bytes)),
+        other => Err(unexpected(what, &other)),
+    }
+}
+
+/// The pairs of a flat `[name, value, …]`, as `XINFO` answers.
+pub(super) fn pairs(value: Value, what: &str) -> Result<Vec<(String, Value)>, StreamError> {
+    let mut items = array(value, what)?.into_iter();
+    let mut found = Vec::with_capacity(items.len() / 2);
+    while let (Some(name), Some(value)) = (items.next(), items.next()) {
+        found.push((text(&name, what)?, value));
+    }
+    Ok(found)
 }

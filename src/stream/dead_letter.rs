@@ -1,0 +1,78 @@
+//! Dead letters: entries that could not be handled, with the reason, on `<stream>:dlq`.
+
+use super::{Connection, DEAD_LETTER_SUFFIX, EntryId, StreamError, reply};
+
+/// How many dead letters a stream keeps, about.
+pub const MAX_DEAD_LETTERS: u64 = 100_000;
+
+/// Moves one pending entry: never lost, never twice.
+///
+/// Two commands would double the entry on a crash between them, and MULTI would acknowledge even
+/// when the XADD failed. Here a failing XADD ends the script before the XACK. Lua can pass about
+/// 8,000 arguments; the fields of an entry with more are kept as one JSON array.
+const SCRIPT: &str = r"
+local stream, dead = KEYS[1], KEYS[2]
+local group, id, maxlen = ARGV[1], ARGV[2], ARGV[3]
+local ours = {}
+for i = 4, #ARGV, 2 do ours[ARGV[i]] = true end
+if #redis.call('XPENDING', stream, group, id, id, 1) == 0 then return 0 end
+local found = redis.call('XRANGE', stream, id, id)
+local command = {'XADD', dead, 'MAXLEN', '~', maxlen, '*'}
+if found[1] then
+  local fields = found[1][2]
+  if #fields > 7000 then
+    table.insert(command, 'dlq_original_fields')
+    table.insert(command, cjson.encode(fields))
+  else
+    for i = 1, #fields, 2 do
+      local name = fields[i]
+      if ours[name] then name = 'dlq_field_' .. name end
+      table.insert(command, name)
+      table.insert(command, fields[i + 1])
+    end
+  end
+end
+for i = 4, #ARGV do table.insert(command, ARGV[i]) end
+redis.call(unpack(command))
+redis.call('XACK', stream, group, id)
+return 1
+";
+
+/// An entry to move to the dead letters, and why.
+#[derive(Clone, Debug)]
+pub struct DeadLetter<'a> {
+    /// The stream the entry is on.
+    pub stream: &'a str,
+    /// The group in which it is pending.
+    pub group: &'a str,
+    /// The entry.
+    pub id: EntryId,
+    /// One word, for example `undecodable`, `rejected`, `max_deliveries`.
+    pub reason: &'a str,
+    /// What happened, in words.
+    pub error: &'a str,
+    /// How often it was delivered.
+    pub deliveries: u64,
+}
+
+impl Connection {
+    /// Moves a pending entry to the dead letters and acknowledges it; `false` if it was not pending any more.
+    pub async fn bury(&self, letter: &DeadLetter<'_>) -> Result<bool, StreamError> {
+        let DeadLetter { stream, group, id, reason, error, deliveries } = letter;
+        let id = id.to_string();
+        let moved_at = jiff::Timestamp::now();
+        let mut command = redis::cmd("EVAL");
+        command.arg(SCRIPT).arg(2).arg(*stream).arg(format!("{stream}{DEAD_LETTER_SUFFIX}"));
+        command.arg(*group).arg(&id).arg(MAX_DEAD_LETTERS);
+        command.arg("dlq_original_stream").arg(*stream);
+        command.arg("dlq_original_group").arg(*group);
+        command.arg("dlq_original_id").arg(&id);
+        command.arg("dlq_reason").arg(*reason);
+        command.arg("dlq_error").arg(*error);
+        command.arg("dlq_retry_count").arg(*deliveries);
+        command.arg("dlq_moved_at").arg(format!("{moved_at:.6}"));
+        let what = format!("moving {id} of {stream} to the dead letters");
+        let answer = self.query(&command, &what).await?;
+        Ok(reply::integer(&answer, &what)? == 1)
+    }
+}

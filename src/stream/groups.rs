@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use redis::Value;
+use serde::Serialize;
+
+use super::{Connection, EntryId, StreamError, reply};
+
+/// A consumer group of a stream, as `XINFO GROUPS` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupInfo {
+    /// The group's name.
+    pub name: String,
+    /// How many consumers it knows, idle ones included.
+    pub consumers: u64,
+    /// Entries delivered and not acknowledged.
+    pub pending: u64,
+    /// The last entry delivered to any of its consumers.
+    #[serde(serialize_with = "as_text")]
+    pub last_delivered_id: EntryId,
+    /// Entries not delivered yet; `None` where the server can't know (entries were deleted in between).
+    pub lag: Option<u64>,
+    /// How long ago the entry that is pending longest was last delivered.
+    #[serde(rename = "oldest_pending_ms", serialize_with = "as_milliseconds")]
+    pub oldest_pending: Option<Duration>,
+}
+
+fn as_text<S: serde::Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_milliseconds<S: serde::Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
+}
+
+impl Connection {
+    /// Creates the group at `start`, and the stream if there is none; `false` if the group was there already.
+    pub async fn create_group(&self, stream: &str, group: &str, start: &str) -> Result<bool, StreamError> {
+        let mut command = redis::cmd("XGROUP");
+        command.arg("CREATE").arg(stream).arg(group).arg(start).arg("MKSTREAM");
+        match self.query(&command, &format!("XGROUP CREATE {stream} {group}")).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The groups of a stream; none if there is no such stream.
+    pub async fn groups(&self, stream: &str) -> Result<Vec<GroupInfo>, StreamError> {
+        let what = format!("XINFO GROUPS {stream}");
+        let mut command = redis::cmd("XINFO");
+        command.arg("GROUPS").arg(stream);
+        let answer = match self.query(&command, &what).await {
+            Err(StreamError::Refused { reason, .. }) if reason.contains("no such key") => {
+                return Ok(Vec::new());
+            }
+            other => other?,
+        };
+        let mut groups = Vec::new();
+        for item in reply::array(answer, &what)? {
+            let mut group = group_info(reply::pairs(item, &what)?, &what)?;
+            if group.pending > 0 {
+                group.oldest_pending = self.oldest_pending(stream, &group.name).await?;
+            }
+            groups.push(group);
+        }
+        Ok(groups)
+    }
+
+    async fn oldest_pending(&self, stream: &str, group: &str) -> Result<Option<Duration>, StreamError> {
+        let what = format!("XPENDING {stream} {group}");
+        let mut command = redis::cmd("XPENDING");
+        command.arg(stream).arg(group).arg("-").arg("+").arg(1);
+        let answer = self.query(&command, &what).await?;
+        let Some(first) = reply::array(answer, &what)?.into_iter().next() else { return Ok(None) };
+        let parts = reply::array(first, &what)?;
+        let idle_ms = parts.get(2).map_or(Ok(0), |idle| reply::integer(idle, &what))?;
+        Ok(Some(Duration::from_millis(idle_ms.unsigned_abs())))
+    }
+
+    /// Deletes a consumer that holds nothing; `false` if it holds entries, which are never dropped.
+    pub async fn delete_idle_consumer(
+        &self,
+        stream: &str,
+        group: &str,
+        consumer: &str,
+    ) -> Result<bool, StreamError> {
+        // DELCONSUMER alone would silently drop what is pending.
+        const SCRIPT: &str = "if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end \
+                              redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) return 1";
+        let what = format!("XGROUP DELCONSUMER {stream} {group}");
+        let mut command = redis::cmd("EVAL");
+        command.arg(SCRIPT).arg(1).arg(stream).arg(group).arg(consumer);
+        let answer = self.query(&command, &what).await?;
+        Ok(reply::integer(&answer, &what)? == 1)
+    }
+}
+
+fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, StreamError> {
+    let mut info = GroupInfo {
+        name: String::new(),
+        consumers: 0,
+        pending: 0,
+        last_delivered_id: EntryId::MIN,
+        lag: None,
+        oldest_pending: None,
+    };
+    for (name, value) in pairs {
+        match name.as_str() {
+            "name" => info.name = reply::text(&value, what)?,
+            "consumers" => info.consumers = reply::integer(&value, what)?.unsigned_abs(),
+            "pending" => info.pending = reply::integer(&value, what)?.unsigned_abs(),
+            "last-delivered-id" => info.last_delivered_id = reply::entry_id(&value, what)?,
+            "lag" if value != Value::Nil => info.lag = Some(reply::integer(&value, what)?.unsigned_abs()),
+            _ => {}
+        }
+    }
+    Ok(info)
+}

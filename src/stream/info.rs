@@ -1,0 +1,90 @@
+use redis::Value;
+
+use super::{Connection, EntryId, StreamError, reply};
+
+/// How many streams [`Connection::streams`] lists at most.
+const MAX_STREAMS: usize = 10_000;
+
+/// A stream as `XINFO STREAM` and `MEMORY USAGE` tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// How many entries it holds.
+    pub length: u64,
+    /// The first entry's id, if it holds any.
+    pub first_id: Option<EntryId>,
+    /// The id of the last entry ever appended, trimmed or not.
+    pub last_generated_id: EntryId,
+    /// Bytes of the server's memory, sampled.
+    pub bytes: Option<u64>,
+    /// How many consumer groups it has.
+    pub groups: u64,
+}
+
+impl Connection {
+    /// What the server knows of a stream; `None` if there is no such stream.
+    pub async fn info(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
+        let Some(mut info) = self.xinfo(stream).await? else { return Ok(None) };
+        let mut usage = redis::cmd("MEMORY");
+        usage.arg("USAGE").arg(stream);
+        // Managed servers may forbid MEMORY: then the size is unknown, and nothing else suffers.
+        if let Ok(Value::Int(bytes)) = self.query(&usage, &format!("MEMORY USAGE {stream}")).await {
+            info.bytes = Some(bytes.unsigned_abs());
+        }
+        Ok(Some(info))
+    }
+
+    /// The id of the last entry ever appended to a stream; [`EntryId::MIN`] if there is no such stream.
+    pub async fn last_id(&self, stream: &str) -> Result<EntryId, StreamError> {
+        Ok(self.xinfo(stream).await?.map_or(EntryId::MIN, |info| info.last_generated_id))
+    }
+
+    async fn xinfo(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
+        let what = format!("XINFO STREAM {stream}");
+        let mut command = redis::cmd("XINFO");
+        command.arg("STREAM").arg(stream);
+        match self.query(&command, &what).await {
+            Ok(answer) => stream_info(reply::pairs(answer, &what)?, &what).map(Some),
+            Err(StreamError::Refused { reason, .. }) if reason.contains("no such key") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of all streams of the database, sorted; at most 10,000.
+    pub async fn streams(&self) -> Result<Vec<String>, StreamError> {
+        let mut found = std::collections::BTreeSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut command = redis::cmd("SCAN");
+            command.arg(&cursor).arg("COUNT").arg(1_000).arg("TYPE").arg("stream");
+            let page = reply::array(self.query(&command, "SCAN").await?, "SCAN")?;
+            let [next, names]: [Value; 2] =
+                page.try_into().map_err(|page| reply::unexpected("SCAN", &Value::Array(page)))?;
+            cursor = reply::text(&next, "SCAN")?;
+            for name in reply::array(names, "SCAN")? {
+                found.insert(reply::text(&name, "SCAN")?);
+            }
+            if cursor == "0" || found.len() >= MAX_STREAMS {
+                return Ok(found.into_iter().take(MAX_STREAMS).collect());
+            }
+        }
+    }
+}
+
+fn stream_info(pairs: Vec<(String, Value)>, what: &str) -> Result<StreamInfo, StreamError> {
+    let mut info =
+        StreamInfo { length: 0, first_id: None, last_generated_id: EntryId::MIN, bytes: None, groups: 0 };
+    for (name, value) in pairs {
+        match name.as_str() {
+            "length" => info.length = reply::integer(&value, what)?.unsigned_abs(),
+            "last-generated-id" => info.last_generated_id = reply::entry_id(&value, what)?,
+            "groups" => info.groups = reply::integer(&value, what)?.unsigned_abs(),
+            "first-entry" => {
+                if let Value::Array(parts) = &value {
+                    info.first_id = parts.first().map(|id| reply::entry_id(id, what)).transpose()?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(info)
+}

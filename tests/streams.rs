@@ -1,0 +1,204 @@
+//! What is said to Redis about streams, against a real server.
+
+#![expect(clippy::unwrap_used, reason = "a test states what must hold")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use synapse_rs::{
+    EntryId, RedisSettings,
+    stream::{BlockingConnection, Connection, StreamError, dead_letter::DeadLetter, read::Member},
+};
+use synapse_test_support::{RedisServer, free_port};
+
+const GROUP: &str = "readers";
+
+fn settings(server: &RedisServer) -> RedisSettings {
+    RedisSettings::from_url(&server.url()).unwrap()
+}
+
+async fn connect(server: &RedisServer) -> (Connection, BlockingConnection) {
+    let settings = settings(server);
+    (Connection::open(&settings).await.unwrap(), BlockingConnection::open(&settings).await.unwrap())
+}
+
+#[tokio::test]
+async fn an_entry_is_appended_and_read_back() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    let id = shared.append("s", [("event", "x"), ("n", "1")], None).await.unwrap();
+
+    let ranged = shared.range("s", EntryId::MIN, EntryId::MAX, 10).await.unwrap();
+    assert_eq!(ranged.len(), 1);
+    assert_eq!(ranged[0].id, id);
+    let fields: Vec<_> = ranged[0].fields().collect();
+    assert_eq!(fields, [(&b"event"[..], &b"x"[..]), (b"n", b"1")]);
+
+    let read = reader.read(&[("s".to_owned(), EntryId::MIN)], 10, Duration::from_millis(1)).await.unwrap();
+    assert_eq!(read, [("s".to_owned(), ranged)]);
+    assert_eq!(shared.last_id("s").await.unwrap(), id);
+    assert_eq!(shared.last_id("nowhere").await.unwrap(), EntryId::MIN);
+    assert_eq!(shared.streams().await.unwrap(), ["s"]);
+}
+
+#[tokio::test]
+async fn a_group_tells_its_lag_and_what_is_pending() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    assert!(shared.create_group("s", GROUP, "0").await.unwrap());
+    assert!(!shared.create_group("s", GROUP, "0").await.unwrap());
+    for n in 0..5 {
+        shared.append("s", [("n", n)], None).await.unwrap();
+    }
+    let member = Member { group: GROUP, consumer: "me" };
+    let read = reader.read_group(member, &["s".to_owned()], 2, Duration::from_millis(1)).await.unwrap();
+    let ids: Vec<_> = read[0].1.iter().map(|entry| entry.id).collect();
+    let group = &shared.groups("s").await.unwrap()[0];
+    assert_eq!((group.pending, group.lag, group.last_delivered_id), (2, Some(3), ids[1]));
+    assert!(group.oldest_pending.is_some());
+
+    assert!(!shared.delete_idle_consumer("s", GROUP, "me").await.unwrap());
+    assert_eq!(shared.ack("s", GROUP, &ids).await.unwrap(), 2);
+    assert!(shared.delete_idle_consumer("s", GROUP, "me").await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_released_can_be_taken_over_at_once() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    let min_idle = Duration::from_hours(1);
+    shared.create_group("s", GROUP, "0").await.unwrap();
+    let id = shared.append("s", [("n", 1)], None).await.unwrap();
+    let dead = Member { group: GROUP, consumer: "dead" };
+    let alive = Member { group: GROUP, consumer: "alive" };
+    reader.read_group(dead, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
+
+    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10).await.unwrap();
+    assert!(taken.entries.is_empty());
+    shared.release("s", dead, &[id], min_idle).await.unwrap();
+    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10).await.unwrap();
+    assert_eq!(taken.entries[0].id, id);
+    assert_eq!((taken.cursor, taken.lost.len()), (EntryId::MIN, 0));
+}
+
+#[tokio::test]
+async fn a_dead_letter_moves_once_with_its_reason() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    shared.create_group("s", GROUP, "0").await.unwrap();
+    let id = shared
+        .append("s", [("event", "x"), ("dlq_reason", "its own"), ("dlq_mine", "kept")], None)
+        .await
+        .unwrap();
+    let member = Member { group: GROUP, consumer: "me" };
+    reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
+
+    let letter =
+        DeadLetter { stream: "s", group: GROUP, id, reason: "rejected", error: "not today", deliveries: 1 };
+    assert!(shared.bury(&letter).await.unwrap());
+    assert!(!shared.bury(&letter).await.unwrap());
+
+    let dead = shared.range("s:dlq", EntryId::MIN, EntryId::MAX, 10).await.unwrap();
+    assert_eq!(dead.len(), 1);
+    let field = |name: &str| {
+        let found = dead[0].fields().find(|(field, _)| *field == name.as_bytes());
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    };
+    assert_eq!(field("event").as_deref(), Some("x"));
+    assert_eq!(field("dlq_mine").as_deref(), Some("kept"));
+    assert_eq!(field("dlq_field_dlq_reason").as_deref(), Some("its own"));
+    assert_eq!(field("dlq_reason").as_deref(), Some("rejected"));
+    assert_eq!(field("dlq_error").as_deref(), Some("not today"));
+    assert_eq!(field("dlq_original_stream").as_deref(), Some("s"));
+    assert_eq!(field("dlq_original_group").as_deref(), Some(GROUP));
+    assert_eq!(field("dlq_original_id"), Some(id.to_string()));
+    assert_eq!(field("dlq_retry_count").as_deref(), Some("1"));
+    assert!(field("dlq_moved_at").is_some_and(|at| at.ends_with('Z')));
+    assert_eq!(shared.groups("s").await.unwrap()[0].pending, 0);
+}
+
+#[tokio::test]
+async fn an_entry_of_ten_thousand_fields_becomes_one_dead_letter() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    shared.create_group("s", GROUP, "0").await.unwrap();
+    let id = shared.append("s", (0..10_000).map(|n| (format!("f{n}"), n)), None).await.unwrap();
+    let member = Member { group: GROUP, consumer: "me" };
+    reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
+    let letter = DeadLetter { stream: "s", group: GROUP, id, reason: "r", error: "e", deliveries: 1 };
+    assert!(shared.bury(&letter).await.unwrap());
+    let dead = shared.range("s:dlq", EntryId::MIN, EntryId::MAX, 10).await.unwrap();
+    let (name, value) = dead[0].fields().next().unwrap();
+    assert_eq!(name, b"dlq_original_fields");
+    let fields: Vec<String> = serde_json::from_slice(value).unwrap();
+    assert_eq!(fields.len(), 20_000);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_written_stays_pending() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    shared.create_group("s", GROUP, "0").await.unwrap();
+    let id = shared.append("s", [("n", 1)], None).await.unwrap();
+    let member = Member { group: GROUP, consumer: "me" };
+    reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
+    redis::cmd("SET").arg("s:dlq").arg("a string").exec(&mut server.connection()).unwrap();
+
+    let letter = DeadLetter { stream: "s", group: GROUP, id, reason: "r", error: "e", deliveries: 1 };
+    let error = shared.bury(&letter).await.unwrap_err().to_string();
+    assert!(error.contains("WRONGTYPE") && error.contains(&id.to_string()), "{error}");
+    assert_eq!(shared.groups("s").await.unwrap()[0].pending, 1);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_named_in_the_error() {
+    let port = free_port();
+    let settings = RedisSettings::from_url(&format!("redis://127.0.0.1:{port}")).unwrap();
+    let error = Connection::open(&settings).await.unwrap_err();
+    assert!(matches!(error, StreamError::Unreachable { .. }));
+    assert!(error.is_transient());
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "redis at redis://127.0.0.1:{port}/0: connection refused; is it running, and is the address right?"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_missing_and_a_wrong_password_say_what_to_set() {
+    let server = RedisServer::builder().set("requirepass", "right").start();
+    let missing = Connection::open(&settings(&server)).await.unwrap_err();
+    assert!(matches!(missing, StreamError::Unauthorized { .. }), "{missing:?}");
+    assert!(missing.to_string().contains("REDIS_PASSWORD"), "{missing}");
+
+    let url = format!("redis://:wrong@127.0.0.1:{}", server.port());
+    let wrong = Connection::open(&RedisSettings::from_url(&url).unwrap()).await.unwrap_err();
+    assert!(matches!(wrong, StreamError::Unauthorized { .. }), "{wrong:?}");
+    assert!(!wrong.to_string().contains("wrong@"), "{wrong}");
+
+    let url = format!("redis://:right@127.0.0.1:{}", server.port());
+    Connection::open(&RedisSettings::from_url(&url).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_refused_and_the_connection_goes_on() {
+    let server = RedisServer::new();
+    let (shared, _) = connect(&server).await;
+    redis::cmd("SET").arg("s").arg("a string").exec(&mut server.connection()).unwrap();
+    let error = shared.append("s", [("n", 1)], None).await.unwrap_err();
+    assert_eq!(error.code(), Some("WRONGTYPE"));
+    assert!(!error.is_transient());
+    assert!(error.to_string().contains("XADD s"), "{error}");
+    shared.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_text_come_back_as_they_are() {
+    let server = RedisServer::new();
+    let (shared, _) = connect(&server).await;
+    let value = Bytes::from_static(b"\xff\x00\r\n$5");
+    shared.append("s", [(&b"f"[..], value.as_ref())], None).await.unwrap();
+    let entries = shared.range("s", EntryId::MIN, EntryId::MAX, 1).await.unwrap();
+    assert_eq!(entries[0].fields().next().unwrap(), (&b"f"[..], value.as_ref()));
+}

@@ -1,0 +1,145 @@
+# Synapse: `make run` to see it work, `make test` to check it. Each target sets up what it needs.
+#
+#   CARGO_TARGET_DIR   where Rust is built (default: target)
+#   PYTHON             the interpreter of the virtual environment, 3.11 or later
+#   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+ROOT := $(CURDIR)
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+VENV := $(ROOT)/.venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,\
+	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+NEED := .ci/need
+
+# A trace of real requests beside the checkout, if there is one; the tests have a generator otherwise.
+SYNAPSE_TRACE ?= $(wildcard ../shared/traces/azure-llm-inference-2023-code.csv)
+export SYNAPSE_TRACE := $(abspath $(or $(TRACE),$(SYNAPSE_TRACE)))
+# Where tests and the demo find the binaries that were built.
+export SYNAPSE_BIN_DIR = $(TARGET_DIR)/debug
+# One interpreter for every build, or each would rebuild what the other built.
+export PYO3_PYTHON := $(BIN)/python
+# Nobody edits and builds again in CI.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+PYTHON_FILES := python tests examples benches
+BINARIES := --package synapse-cli --package synapse-gateway
+
+##@ See it
+run: release module-release redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)
+	@SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=examples exec $(BIN)/python -m cyrex.platform \
+		$(if $(TRACE),--trace $(TRACE)) $(if $(SPEED),--speed $(SPEED))
+
+##@ Check it
+test: test-rust test-python test-e2e ## Sets up what the tests need and runs all of them
+
+lint: lint-rust lint-python lint-js ## Formatting, clippy, cargo-deny, ruff, mypy, stubtest
+
+test-rust: tools redis ## Rust tests alone
+	cargo test --workspace --locked
+
+test-python: module redis ## Tests of the Python module alone
+	$(BIN)/pytest tests/python
+
+test-e2e: module binaries redis node clients ## Real clients against real processes alone
+	$(BIN)/pytest tests/e2e
+
+lint-rust: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo clippy --package synapse-rs --features python --all-targets --locked -- --deny warnings
+	$(BIN)/cargo-deny --log-level error --locked check bans licenses sources
+	@if $(BIN)/cargo-deny --log-level off fetch db 2>/dev/null; \
+	then $(BIN)/cargo-deny --log-level error --locked check --disable-fetch advisories; \
+	else echo "note: the advisory database can't be reached from here; advisories are not checked"; fi
+
+lint-python: module
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/mypy
+	$(BIN)/stubtest synapse_rs --mypy-config-file pyproject.toml
+
+lint-js: node
+	git ls-files '*.mjs' | xargs --no-run-if-empty -n 1 node --check
+
+##@ Build it
+build: module binaries ## Binaries and the Python module, for development
+
+wheel: tools ## The abi3 wheel, into dist/
+	$(BIN)/maturin build --release --locked --out dist
+
+binaries: rust
+	cargo build $(BINARIES) --locked
+
+release: rust
+	cargo build $(BINARIES) --locked --release
+
+module: tools
+	$(BIN)/maturin develop --locked --quiet
+
+module-release: tools
+	$(BIN)/maturin develop --locked --quiet --release
+
+##@ Measure it
+bench: bench-publish bench-gateway ## Publishing and delivering, each beside its peers in the same run
+
+bench-publish: module-release redis ## Publishing alone
+	$(BIN)/python benches/publish.py
+
+bench-gateway: release redis node peers ## Delivering alone
+	cargo build --package gateway-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release $(BIN)/python benches/gateway.py
+
+soak: module binaries redis node clients ## The long tests: hours of traffic and faults in minutes
+	$(BIN)/pytest tests/e2e --soak
+
+##@ Set it up
+.PHONY: run test test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+	module module-release bench bench-publish bench-gateway soak tools rust redis node clients peers clean help
+
+tools: rust $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or later is not installed: sudo apt-get install python3-venv"; exit 1; }
+	@$(NEED) "$(PYTHON) -c 'import ensurepip'" python3-venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+rust:
+	@command -v cargo >/dev/null || { echo "error: Rust is not installed: see https://rustup.rs"; exit 1; }
+	@$(NEED) 'command -v cc' build-essential
+
+redis:
+	@$(NEED) 'command -v redis-server && command -v redis-cli' redis-server redis-tools
+
+node:
+	@$(NEED) 'command -v node && command -v npm' nodejs npm
+
+clients: node tests/clients/node_modules/.package-lock.json
+peers: node benches/peers/node_modules/.package-lock.json
+
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	cd $* && npm ci --silent
+	touch $@
+
+clean: ## Removes all that was built and installed here
+	cargo clean
+	rm -rf .venv dist tests/clients/node_modules benches/peers/node_modules python/synapse_rs/*.so
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(PYTHON_FILES) -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,38 @@
+// A stock socket.io-client, driven line by line.
+//
+//   node socketio.mjs URL [AUTH as JSON]
+//
+// Prints one JSON object per line: {is: "connected"}, {is: "event", name, arguments}, {is: "answer", to, arguments},
+// {is: "refused", message, data}, {is: "disconnected", reason}. Takes, one per line, {id, emit: [name, ...arguments]}
+// (answered when the server acknowledges). Ends with its standard input.
+
+import { createInterface } from "node:readline";
+import { io } from "socket.io-client";
+
+const [url, auth] = process.argv.slice(2);
+const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+const socket = io(url, {
+  transports: ["websocket"],
+  auth: auth ? JSON.parse(auth) : {},
+  reconnectionDelay: 50,
+  reconnectionDelayMax: 200,
+});
+
+socket.on("connect", () => print({ is: "connected", id: socket.id }));
+socket.on("connect_error", (error) => {
+  // Without `active` the client has given up: the server refused it. Otherwise it comes back by itself.
+  if (!socket.active) print({ is: "refused", message: error.message, data: error.data ?? null });
+});
+socket.on("disconnect", (reason) => print({ is: "disconnected", reason, comesBack: socket.active }));
+socket.onAny((name, ...rest) => print({ is: "event", name, arguments: rest }));
+
+const commands = createInterface({ input: process.stdin });
+commands.on("line", (line) => {
+  const { id, emit } = JSON.parse(line);
+  socket.emit(...emit, (...answer) => print({ is: "answer", to: id, arguments: answer }));
+});
+commands.on("close", () => {
+  socket.disconnect();
+  process.exit(0);
+});

@@ -1,0 +1,165 @@
+"""Real clients as processes of their own: socket.io-client, python-socketio, a plain WebSocket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.process import Process
+from harness.wait import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from harness.gateway import Gateway
+
+CLIENTS = Path(__file__).parents[1] / "clients"
+
+
+class Client:
+    """A client process, and all that it has said so far."""
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        """Starts it; see `tests/clients` for what it takes and says."""
+        self.said: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+        self._seen: set[str] = set()
+        self._more = threading.Condition()
+        self._ids = itertools.count(1)
+        self._process = Process(command, on_line=self._hear, interactive=True)
+
+    def _hear(self, line: str) -> None:
+        said = json.loads(line)
+        event = self._event_in(said) if said["is"] == "event" else None
+        with self._more:
+            self.said.append(said)
+            if event is not None:
+                self._events.append(event)
+                self._seen.add(event["id"])
+            self._more.notify_all()
+
+    def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        """The payload that a line carries, with the name it came under as `_name`; none if it is not an entry's."""
+        raise NotImplementedError
+
+    def wait_for(self, what: str, found: Callable[[list[dict[str, Any]]], Any], patience_s: float = PATIENCE_S) -> Any:
+        """Waits until `found` is true of all that was said, and gives its answer."""
+        deadline = time.monotonic() + patience_s
+        with self._more:
+            while not (answer := found(self.said)):
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._more.wait(left):
+                    raise TimeoutError(f"{self}: waited {patience_s:g} s for: {what}\n{self._process.tail()}")
+            return answer
+
+    def connected(self, times: int = 1) -> Self:
+        """Waits until it has connected (this many times)."""
+        self.wait_for("being connected", lambda said: sum(line["is"] == "connected" for line in said) >= times)
+        return self
+
+    def one(self, is_: str) -> dict[str, Any]:
+        """Waits for the first line of this kind."""
+        line: dict[str, Any] = self.wait_for(is_, lambda said: next((s for s in said if s["is"] == is_), None))
+        return line
+
+    def events(self) -> list[dict[str, Any]]:
+        """The payloads received so far, in order, each with the name it came under as `_name`."""
+        with self._more:
+            return list(self._events)
+
+    def wait_for_ids(self, ids: Sequence[str], patience_s: float = PATIENCE_S) -> None:
+        """Waits until each of these entries has come."""
+        wanted = set(ids)
+        self.wait_for(f"the entries {sorted(wanted)}", lambda _: wanted <= self._seen, patience_s)
+
+    def ids(self) -> dict[str, list[str]]:
+        """Per stream, the ids of the entries received so far, in order."""
+        per_stream: dict[str, list[str]] = {}
+        for event in self.events():
+            per_stream.setdefault(event["stream"], []).append(event["id"])
+        return per_stream
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class SocketIoClient(Client):
+    """What the two Socket.IO clients have in common."""
+
+    OWN = frozenset({"connection_confirmed", "closing"})
+
+    def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
+
+    def emit(self, name: str, *arguments: object) -> Any:
+        """Emits an event and waits for its acknowledgement; gives what the server answered."""
+        number = next(self._ids)
+        self._process.say(json.dumps({"id": number, "emit": [name, *arguments]}))
+        answer = self.wait_for(
+            f"the answer to {name}",
+            lambda said: next((s for s in said if s["is"] == "answer" and s["to"] == number), None),
+        )
+        return answer["arguments"][0]
+
+
+class NodeSocketIo(SocketIoClient):
+    """socket.io-client on Node."""
+
+    def __init__(self, gateway: Gateway, auth: dict[str, Any] | None = None) -> None:
+        """Connects to a gateway with this `auth`."""
+        super().__init__(["node", CLIENTS / "socketio.mjs", gateway.http_url, json.dumps(auth or {})])
+
+
+class PythonSocketIo(SocketIoClient):
+    """python-socketio."""
+
+    def __init__(self, gateway: Gateway, auth: dict[str, Any] | None = None) -> None:
+        """Connects to a gateway with this `auth`."""
+        super().__init__([sys.executable, CLIENTS / "socketio_client.py", gateway.http_url, json.dumps(auth or {})])
+
+
+class WebSocket(Client):
+    """A plain WebSocket client of `/ws` that resumes."""
+
+    def __init__(self, gateway: Gateway, options: dict[str, Any] | None = None) -> None:
+        """Connects to a gateway; options are `token` and `subscribe`."""
+        super().__init__(
+            [
+                sys.executable,
+                CLIENTS / "websocket_client.py",
+                gateway.websocket_url,
+                json.dumps(options or {}),
+            ]
+        )
+
+    def messages(self, type_: str) -> list[dict[str, Any]]:
+        """The server's messages of one type, so far."""
+        return [
+            line["message"] for line in list(self.said) if line["is"] == "event" and line["message"]["type"] == type_
+        ]
+
+    def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        message = line["message"]
+        return {**message["event"], "_name": message["event"]["event"]} if message["type"] == "event" else None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends a message of one's own."""
+        self._process.say(json.dumps({"send": message}))

@@ -1,0 +1,75 @@
+"""A private Redis."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import redis
+
+from harness.process import Process
+from harness.wait import eventually, free_port
+
+if TYPE_CHECKING:
+    import signal
+    from types import TracebackType
+
+
+class RedisServer:
+    """A `redis-server` on a free loopback port with a directory of its own, until it is closed."""
+
+    def __init__(self, *, durable: bool = False, password: str | None = None) -> None:
+        """Starts one; a `durable` one has each write on disk before it answers, and so survives `kill`."""
+        self.port = free_port()
+        self.password = password
+        self._directory = tempfile.TemporaryDirectory(prefix="synapse-redis-")
+        self._arguments = ["--save", ""]
+        if durable:
+            self._arguments += ["--appendonly", "yes", "--appendfsync", "always"]
+        if password is not None:
+            self._arguments += ["--requirepass", password]
+        self._process: Process | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its address, with the password if it has one."""
+        who = f":{self.password}@" if self.password else ""
+        return f"redis://{who}127.0.0.1:{self.port}"
+
+    def client(self) -> redis.Redis:
+        """A connection for the test's own questions; texts come as `str`."""
+        return redis.Redis(host="127.0.0.1", port=self.port, password=self.password, decode_responses=True)
+
+    def start(self) -> None:
+        """Starts it on the same port and data as before, and waits until it answers."""
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory.name]
+        self._process = Process(["redis-server", *where, *self._arguments], cwd=Path(self._directory.name))
+        eventually(f"redis-server on port {self.port} to answer", self._answers)
+
+    def _answers(self) -> bool:
+        with suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def stop(self, how: signal.Signals | None = None) -> None:
+        """Ends it, by SIGTERM if nothing else is said; its data stay."""
+        if self._process is not None:
+            self._process.stop(how) if how else self._process.stop()
+            self._process = None
+
+    def close(self) -> None:
+        """Ends it for good."""
+        if self._process is not None:
+            self._process.kill()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

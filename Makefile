@@ -94,11 +94,11 @@ module-release: tools
 bench: bench-publish bench-gateway ## Publishing and delivering, each beside its peers in the same run
 
 bench-publish: module-release redis ## Publishing alone
-	$(BIN)/python benches/publish.py
+	PYTHONPATH=tests $(BIN)/python benches/publish.py
 
 bench-gateway: release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
-	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release $(BIN)/python benches/gateway.py
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
 
 soak: module binaries redis node clients ## The long tests: hours of traffic and faults in minutes
 	$(BIN)/pytest tests/e2e --soak

@@ -73,6 +73,10 @@ class Client:
         with self._more:
             return list(self._events)
 
+    def count(self) -> int:
+        """How many entries have come so far."""
+        return len(self._events)
+
     def wait_for_ids(self, ids: Sequence[str], patience_s: float = PATIENCE_S) -> None:
         """Waits until each of these entries has come."""
         wanted = set(ids)

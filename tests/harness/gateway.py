@@ -22,6 +22,18 @@ def binary(name: str) -> Path:
     return Path(folder) / name
 
 
+def get(url: str) -> tuple[int, str]:
+    """Status and body of a GET; status 0 if nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
 class Gateway:
     """A `synapse-gateway` on a free loopback port, the same over restarts, until it is closed."""
 
@@ -49,28 +61,32 @@ class Gateway:
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
-        self._process = process = Process([binary("synapse-gateway")], env=self._settings)
+        self._process = Process([binary("synapse-gateway")], env=self._settings)
+        self.wait_until_ready(self.port, self._process)
+
+    @staticmethod
+    def wait_until_ready(port: int, process: Process) -> None:
+        """Waits until the server of this process answers `GET /ready` with 200."""
 
         def ready() -> bool:
             if process.exit_status is not None:
-                raise RuntimeError(f"synapse-gateway ended with status {process.exit_status}\n{process.tail()}")
-            return self.get("/ready")[0] == 200
+                raise RuntimeError(f"{process.name} ended with status {process.exit_status}\n{process.tail()}")
+            return get(f"http://127.0.0.1:{port}/ready")[0] == 200
 
         try:
-            eventually(f"the gateway on port {self.port} to be ready", ready)
+            eventually(f"{process.name} on port {port} to be ready", ready)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{process.tail()}") from None
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET; status 0 if nobody answers."""
-        try:
-            with urllib.request.urlopen(self.http_url + path, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return get(self.http_url + path)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """Ends it with SIGKILL, as a crash would."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import redis
 
@@ -14,6 +14,7 @@ from harness.wait import eventually, free_port
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Mapping
     from types import TracebackType
 
 
@@ -42,6 +43,16 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """A connection for the test's own questions; texts come as `str`."""
         return redis.Redis(host="127.0.0.1", port=self.port, password=self.password, decode_responses=True)
+
+    def add(self, stream: str, fields: Mapping[str, str]) -> str:
+        """Writes an entry as somebody else's publisher would; gives its id."""
+        with self.client() as client:
+            return str(client.xadd(stream, dict(fields)))
+
+    def entries(self, stream: str) -> list[tuple[str, dict[str, str]]]:
+        """The entries of a stream, ids and fields."""
+        with self.client() as client:
+            return cast("list[tuple[str, dict[str, str]]]", client.xrange(stream))
 
     def start(self) -> None:
         """Starts it on the same port and data as before, and waits until it answers."""

@@ -1,0 +1,76 @@
+//! Errors as a client of the HTTP face sees them.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+/// An error that a client is told: `{"error": {"code": "…", "message": "…"}}` with a fitting status.
+///
+/// ```
+/// use http::StatusCode;
+/// use synapse_chassis::error::ApiError;
+///
+/// let error = ApiError::new(StatusCode::NOT_FOUND, "stream_not_found", "there is no stream \"x\"");
+/// assert_eq!(error.to_string(), "stream_not_found: there is no stream \"x\"");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    /// The status of the response.
+    pub status: StatusCode,
+    /// The name that programs know it by; never changed once published.
+    pub code: &'static str,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with its status, code and message.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400: the request can't be understood; the message names what and how it should be.
+    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// 503: not now; the client may try again.
+    pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
+    /// 500: our fault. The cause is logged for the operator and kept from the client.
+    pub fn internal(cause: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %cause, "a request failed");
+        let message = "something went wrong here; the log of the service says what";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The answer to a path that is not served.
+pub fn no_such_route(uri: &http::Uri) -> ApiError {
+    ApiError::not_found("route_not_found", format!("nothing is served at {}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests;

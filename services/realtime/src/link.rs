@@ -1,0 +1,248 @@
+//! A socket and its outbox.
+//!
+//! Whoever has something for a client calls [`Link::push`], once or many times, and then
+//! [`Link::flush`], which writes all that waits by one vectored write without waiting. What the
+//! system does not take is left to the connection's own task, which waits until it does.
+
+use std::{
+    io::{self, IoSlice},
+    net::Shutdown,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    sync::{Notify, futures::Notified},
+};
+
+use crate::{
+    close::CloseReason,
+    outbox::{MAX_SLICES, Outbox, Piece},
+};
+
+/// Bytes read from the socket at a time, on the stack of whoever reads: idle connections hold no buffer.
+const READ_BYTES: usize = 8 << 10;
+
+/// One client's connection. Shared by its task, the hub and everyone who sends.
+#[derive(Debug)]
+pub struct Link {
+    socket: TcpStream,
+    state: Mutex<State>,
+    wake: Notify,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they hold in any combination")]
+struct State {
+    outbox: Outbox,
+    /// What a writer has taken out and not yet written.
+    in_flight: usize,
+    writing: bool,
+    /// The system takes no more for now; the connection's task waits for it.
+    blocked: bool,
+    /// Somebody has said that they will flush.
+    claimed: bool,
+    closing: Option<CloseReason>,
+    broken: bool,
+}
+
+/// What came of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The caller is to call [`Link::flush`] soon.
+    FlushIt,
+    /// Somebody else will write it.
+    Waits,
+    /// The connection is closing, maybe because of this very push; nothing was taken.
+    Refused,
+}
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes were handed over; there may be more.
+    Some,
+    /// Nothing more for now.
+    Nothing,
+    /// The client has closed its side or is gone.
+    End,
+}
+
+impl Link {
+    /// Takes over a socket. No more than `limit` bytes may wait for it, but for a single larger frame.
+    pub fn new(socket: TcpStream, limit: usize) -> Arc<Self> {
+        let state = Mutex::new(State::default());
+        Arc::new(Self { socket, state, wake: Notify::new(), limit })
+    }
+
+    /// Adds frames to what waits. When too much waits, the connection is closed as
+    /// [`CloseReason::SlowClient`]: nothing is left out in silence.
+    pub fn push(&self, piece: Piece) -> Pushed {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || state.broken {
+            return Pushed::Refused;
+        }
+        let waiting = state.outbox.cost() + state.in_flight;
+        if waiting > 0 && waiting + piece.len() > self.limit {
+            state.closing = Some(CloseReason::SlowClient);
+            drop(state);
+            self.wake.notify_one();
+            return Pushed::Refused;
+        }
+        state.outbox.push(piece);
+        if state.blocked || state.writing || state.claimed {
+            return Pushed::Waits;
+        }
+        state.claimed = true;
+        Pushed::FlushIt
+    }
+
+    /// Adds frames and writes at once.
+    pub fn send(&self, piece: impl Into<Piece>) {
+        if self.push(piece.into()) == Pushed::FlushIt {
+            self.flush();
+        }
+    }
+
+    /// Writes what waits, as far as the system takes it now.
+    pub fn flush(&self) {
+        let mut state = self.state.lock();
+        state.claimed = false;
+        if state.writing || state.blocked || state.broken {
+            return;
+        }
+        state.writing = true;
+        while !state.outbox.is_empty() {
+            let mut taken = std::mem::take(&mut state.outbox);
+            state.in_flight = taken.cost();
+            drop(state);
+            let written = write_all(&self.socket, &mut taken);
+            state = self.state.lock();
+            state.in_flight = 0;
+            match written {
+                Ok(()) => {
+                    taken.rest();
+                    if state.outbox.is_empty() {
+                        state.outbox = taken;
+                    }
+                }
+                Err(error) => {
+                    state.broken = error.kind() != io::ErrorKind::WouldBlock;
+                    state.blocked = !state.broken;
+                    taken.detach();
+                    state.outbox.put_back(taken);
+                    self.wake.notify_one();
+                    break;
+                }
+            }
+        }
+        state.writing = false;
+    }
+
+    /// Asks the connection's task to say goodbye and leave; the first reason counts.
+    pub fn close(&self, reason: CloseReason) {
+        self.state.lock().closing.get_or_insert(reason);
+        self.wake.notify_one();
+    }
+
+    /// Why the connection is to end, if it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.state.lock().closing
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        let state = self.state.lock();
+        state.outbox.bytes() + state.in_flight
+    }
+
+    // === for the connection's own task ===
+
+    /// Whether writing failed for good.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state.lock().broken
+    }
+
+    /// Comes back when there is something to look at: a close, or a socket that takes no more.
+    pub(crate) fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
+    }
+
+    /// Whether the socket takes no more for now.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.state.lock().blocked
+    }
+
+    /// What the task is to wait for.
+    pub(crate) fn interest(&self, reads: bool) -> Interest {
+        match (reads, self.state.lock().blocked) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (_, false) => Interest::READABLE,
+            (false, true) => Interest::WRITABLE,
+        }
+    }
+
+    /// The socket, for waiting.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// The socket takes more.
+    pub(crate) fn unblock(&self) {
+        self.state.lock().blocked = false;
+        self.flush();
+    }
+
+    /// Reads what is there, once.
+    pub(crate) fn read(&self, mut take: impl FnMut(&[u8])) -> Read {
+        let mut buffer = [0; READ_BYTES];
+        match self.socket.try_read(&mut buffer) {
+            Ok(0) => Read::End,
+            Ok(length) => {
+                take(&buffer[..length]);
+                Read::Some
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Read::Some,
+            Err(_) => Read::End,
+        }
+    }
+
+    /// Forgets what waits, but for a frame of which the client has a part.
+    pub(crate) fn keep_started_frame(&self) {
+        self.state.lock().outbox.keep_started_frame();
+    }
+
+    /// Adds the last frames, past all bounds, although the connection is closing.
+    pub(crate) fn push_last(&self, frame: Vec<u8>) {
+        self.state.lock().outbox.push(frame.into());
+        self.flush();
+    }
+
+    /// Tells the client that nothing more will come.
+    pub(crate) fn shut_down(&self) {
+        // A socket that the client has reset already is shut down enough.
+        let _ = socket2::SockRef::from(&self.socket).shutdown(Shutdown::Write);
+    }
+}
+
+/// Writes all of it, or stops at the first error with what is left.
+fn write_all(socket: &TcpStream, outbox: &mut Outbox) -> io::Result<()> {
+    while !outbox.is_empty() {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let count = outbox.slices(&mut slices);
+        match socket.try_write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => outbox.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Engine.IO 4: its packets, its handshake and its errors.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+/// The version of the protocol, the query parameter `EIO`.
+pub const VERSION: &str = "4";
+
+/// A packet from the client, in one text message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// The client leaves.
+    Close,
+    /// A client never pings in version 4 but while it changes transports.
+    Ping(&'a str),
+    /// The answer to our ping.
+    Pong,
+    /// A packet of Socket.IO.
+    Message(&'a str),
+    /// The end of a change of transports.
+    Upgrade,
+    /// Nothing.
+    Noop,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a packet; `None` if its type is not one a client sends.
+    pub fn parse(message: &'a str) -> Option<Self> {
+        let mut characters = message.chars();
+        let kind = characters.next()?;
+        let rest = characters.as_str();
+        match kind {
+            '1' => Some(Self::Close),
+            '2' => Some(Self::Ping(rest)),
+            '3' => Some(Self::Pong),
+            '4' => Some(Self::Message(rest)),
+            '5' => Some(Self::Upgrade),
+            '6' => Some(Self::Noop),
+            _ => None,
+        }
+    }
+}
+
+/// A ping, to be answered by a pong.
+pub const PING: &str = "2";
+/// The end of the session.
+pub const CLOSE: &str = "1";
+
+/// How often a connection is asked whether it lives, and what it may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat {
+    /// Time between two pings.
+    pub interval: Duration,
+    /// Time for the answer.
+    pub timeout: Duration,
+}
+
+/// The packet that opens a session.
+pub fn open(sid: &str, heartbeat: Heartbeat, max_payload: usize) -> String {
+    let handshake = json!({
+        "sid": sid,
+        "upgrades": [],
+        "pingInterval": milliseconds(heartbeat.interval),
+        "pingTimeout": milliseconds(heartbeat.timeout),
+        "maxPayload": max_payload,
+    });
+    format!("0{handshake}")
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why a request does not open a session, in the words of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// A transport that is not served.
+    #[error("Transport unknown")]
+    UnknownTransport,
+    /// A session that is not there.
+    #[error("Session ID unknown")]
+    UnknownSession,
+    /// A handshake by another method than GET.
+    #[error("Bad handshake method")]
+    BadMethod,
+    /// A request that makes no sense.
+    #[error("Bad request")]
+    BadRequest,
+    /// A request that is not allowed, for example from a web page of another site.
+    #[error("Forbidden")]
+    Forbidden,
+    /// Another version of Engine.IO than 4.
+    #[error("Unsupported protocol version")]
+    UnsupportedVersion,
+}
+
+impl HandshakeError {
+    /// The protocol's number for it.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::UnknownTransport => 0,
+            Self::UnknownSession => 1,
+            Self::BadMethod => 2,
+            Self::BadRequest => 3,
+            Self::Forbidden => 4,
+            Self::UnsupportedVersion => 5,
+        }
+    }
+
+    /// The status of the answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The body of the answer.
+    pub fn body(self) -> String {
+        json!({"code": self.code(), "message": self.to_string()}).to_string()
+    }
+}
+
+/// Checks the query of a handshake: version, transport, and no session yet.
+pub fn check_handshake(
+    version: Option<&str>,
+    transport: Option<&str>,
+    session: Option<&str>,
+) -> Result<(), HandshakeError> {
+    // A client of an older version must learn so whatever else it asks for.
+    if version.is_some_and(|version| version != VERSION) {
+        return Err(HandshakeError::UnsupportedVersion);
+    }
+    match (transport, session) {
+        (Some("websocket"), None) if version.is_some() => Ok(()),
+        (Some("websocket"), None) => Err(HandshakeError::UnsupportedVersion),
+        (Some("websocket"), Some(_)) => Err(HandshakeError::UnknownSession),
+        _ => Err(HandshakeError::UnknownTransport),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn packets_are_told_by_their_first_character() {
+        assert_eq!(Packet::parse("3"), Some(Packet::Pong));
+        assert_eq!(Packet::parse("42[\"ä\"]"), Some(Packet::Message("2[\"ä\"]")));
+        assert_eq!(Packet::parse("2probe"), Some(Packet::Ping("probe")));
+        for foreign in ["", "0{}", "7", "ä"] {
+            assert_eq!(Packet::parse(foreign), None, "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_opens_with_its_heartbeat_in_milliseconds() {
+        let heartbeat = Heartbeat { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) };
+        let opened = open("abc", heartbeat, 65_536);
+        let handshake: serde_json::Value = serde_json::from_str(opened.strip_prefix('0').unwrap()).unwrap();
+        assert_eq!(
+            handshake,
+            json!({"sid": "abc", "upgrades": [], "pingInterval": 25_000, "pingTimeout": 20_000, "maxPayload": 65_536})
+        );
+    }
+
+    #[test]
+    fn handshakes_are_refused_in_the_words_of_the_protocol() {
+        assert_eq!(check_handshake(Some("4"), Some("websocket"), None), Ok(()));
+        let cases = [
+            (Some("3"), Some("websocket"), None, 5, "Unsupported protocol version"),
+            (None, Some("websocket"), None, 5, "Unsupported protocol version"),
+            (Some("4"), Some("polling"), None, 0, "Transport unknown"),
+            (Some("4"), None, None, 0, "Transport unknown"),
+            (Some("4"), Some("websocket"), Some("gone"), 1, "Session ID unknown"),
+        ];
+        for (version, transport, session, code, message) in cases {
+            let error = check_handshake(version, transport, session).unwrap_err();
+            let body: serde_json::Value = serde_json::from_str(&error.body()).unwrap();
+            assert_eq!(body, json!({"code": code, "message": message}));
+        }
+    }
+}

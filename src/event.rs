@@ -2,10 +2,24 @@
 //!
 //! An event is an ordered set of named values, one of which, `event`, is its name. [`encode`]
 //! writes it as the flat field/value pairs of a stream entry, [`decode`] reads such pairs back from
-//! any of the three dialects on the streams, [`schema`] knows the types of the known fields.
+//! any of the three dialects on the streams, [`schema`] knows the types of the known fields,
+//! [`infer`] guesses those of the others.
+
+pub mod decode;
+pub mod encode;
+pub(crate) mod excerpt;
+mod id;
+mod infer;
+mod python_literal;
+pub mod schema;
+pub mod timestamp;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use decode::{DecodeError, Decoded, decode};
+pub use encode::{InvalidEvent, encode};
+pub use infer::infer;
 
 /// One thing that happened: a name and named values, in the order they were written.
 ///

@@ -19,14 +19,18 @@
 //! * [`filter`]: the `where` condition that every reader of events takes.
 //! * [`config`]: where Redis is and how to reach it.
 //! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
+//! * [`fork`]: noticing that the process is a child with its parent's memory.
 //! * `python` (feature `python`): the module `synapse_rs._core`.
 
 pub mod backoff;
 pub mod config;
 pub mod event;
+pub mod filter;
+pub mod fork;
 pub mod shutdown;
 pub mod stream;
 
 pub use config::RedisSettings;
 pub use event::Event;
+pub use filter::Filter;
 pub use stream::EntryId;

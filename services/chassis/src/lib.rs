@@ -6,10 +6,20 @@
 //! * [`identity`]: who is asking, and which requests are let in at all.
 //! * [`error`]: errors as a client of the HTTP face sees them.
 //! * [`serve`]: HTTP/1.1 over plain TCP, with limits.
+//! * [`health`]: `/health`, `/ready`, `/metrics`.
 //! * [`telemetry`]: the log and the metrics.
+//! * [`service`]: what a running service holds, from its first task to its last connection.
+//! * [`run()`]: the whole life of a process; a service's `main` calls it and nothing else.
+//!
+//! `examples/hello.rs` is a whole service.
 
 pub mod error;
+pub mod health;
 pub mod identity;
+mod run;
 pub mod serve;
+pub mod service;
 pub mod settings;
 pub mod telemetry;
+
+pub use run::{EXIT_BAD_SETTINGS, StartError, run};

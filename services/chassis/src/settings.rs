@@ -54,8 +54,8 @@ pub struct About {
     pub version: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
-    /// The default of `PORT`, as text.
-    pub default_port: &'static str,
+    /// The default of `PORT`.
+    pub default_port: u16,
     /// The variables of this service alone.
     pub variables: &'static [Variable],
 }
@@ -78,8 +78,12 @@ impl About {
     }
 
     /// The default of a variable in this service.
-    pub fn default_of(&self, variable: &Variable) -> Option<&'static str> {
-        if *variable == PORT { Some(self.default_port) } else { variable.default }
+    pub fn default_of(&self, variable: &Variable) -> Option<String> {
+        if *variable == PORT {
+            Some(self.default_port.to_string())
+        } else {
+            variable.default.map(str::to_owned)
+        }
     }
 }
 
@@ -173,8 +177,8 @@ fn log_filter(environment: &Environment) -> Result<String, SettingError> {
     Ok(environment.read(&RUST_LOG, allowed, read)?.unwrap_or_default())
 }
 
-/// The user's data directory as the XDG base directory specification has it.
-fn data_dir(environment: &Environment) -> Result<PathBuf, SettingError> {
+/// `DATA_DIR`, or else where the XDG base directory specification has the user's data.
+pub fn data_dir(environment: &Environment) -> Result<PathBuf, SettingError> {
     if let Some(path) = environment.path(&DATA_DIR)? {
         return Ok(path);
     }

@@ -9,7 +9,7 @@ const ABOUT: About = About {
     name: "synapse-example",
     version: "1.2.3",
     summary: "an example",
-    default_port: "5000",
+    default_port: 5000,
     variables: EXAMPLE,
 };
 

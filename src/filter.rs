@@ -63,7 +63,7 @@ pub enum InvalidFilter {
     MalformedTerm(String),
     /// A key that no field can have.
     #[error(
-        "where key {key} can't be reached: it needs 1 to {MAX_SEGMENTS} non-empty parts between its dots"
+        "where key {key:?} can't be reached: it needs 1 to {MAX_SEGMENTS} non-empty parts between its dots"
     )]
     MalformedKey {
         /// The key, cut short.

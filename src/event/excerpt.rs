@@ -30,12 +30,10 @@ pub(crate) fn quoted_bytes(bytes: &[u8]) -> String {
 /// What a JSON value is and how it begins: `the text "abc"`, `the number 5`.
 pub(crate) fn described(value: &Value) -> String {
     match value {
-        Value::Null => "null".to_owned(),
         Value::Bool(value) => format!("the boolean {value}"),
         Value::Number(number) => format!("the number {number}"),
         Value::String(text) => format!("the text {}", quoted(text)),
-        Value::Array(items) => format!("a list of {}", items.len()),
-        Value::Object(_) => "an object".to_owned(),
+        Value::Null | Value::Array(_) | Value::Object(_) => kind_of(value).to_owned(),
     }
 }
 

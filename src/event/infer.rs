@@ -29,7 +29,7 @@ pub fn infer(text: &str) -> Option<Value> {
 
 /// A number whose own text is this one.
 fn number(text: &str) -> Option<Number> {
-    /// Longer than any number we write: `-1.7976931348623157e-308`.
+    /// Longer than any number we write: `-1.7976931348623157e+308`.
     const LONGEST: usize = 24;
     if text.len() > LONGEST {
         return None;

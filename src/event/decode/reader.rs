@@ -43,8 +43,11 @@ impl EventReader {
         Ok(())
     }
 
-    /// A field of a JSON object.
+    /// A field of a JSON object; `null` takes nothing away.
     pub(super) fn json(&mut self, name: String, value: Value) -> Result<(), DecodeError> {
+        if value.is_null() && (self.fields.contains_key(&name) || self.known(&name).is_some()) {
+            return Ok(());
+        }
         if let Some(index) = self.known(&name) {
             let known = &self.schema.fields[index];
             let value = field::from_json(known, value)

@@ -25,9 +25,8 @@ use crate::event::{
 /// use std::time::SystemTime;
 /// use synapse_rs::event::encode::{EntryEncoder, Limits, read_pairs};
 ///
-/// let mut body = Vec::new();
-/// let mut entry =
-///     EntryEncoder::begin(&mut body, "model-events", "model-loaded", &Limits::default()).unwrap();
+/// let (mut body, limits) = (Vec::new(), Limits::default());
+/// let mut entry = EntryEncoder::begin(&mut body, "model-events", "model-loaded", &limits).unwrap();
 /// entry.str("model_name", "llama3:8b").unwrap();
 /// entry.u64("load_time_ms", 812).unwrap();
 /// let encoded = entry.finish("cyrex", SystemTime::now()).unwrap();
@@ -145,7 +144,7 @@ impl<'a> EntryEncoder<'a> {
         }
     }
 
-    /// A number in its shortest form that keeps `.0` or an exponent: `45.0`, `1e16`.
+    /// A number in its shortest form that keeps `.0` or an exponent: `45.0`, `1e+16`.
     #[inline]
     pub fn f64(&mut self, field: &str, number: f64) -> Result<(), InvalidEvent> {
         let place = self.place(field)?;

@@ -16,6 +16,7 @@
 //!   else in the workspace speaks to Redis.
 //! * [`consumer`]: reads entries as a member of a consumer group, decodes them, hands them to a
 //!   handler, acknowledges what was handled and moves what can't be to the dead letters.
+//! * [`tail`]: reads streams without a group.
 //! * [`filter`]: the `where` condition that every reader of events takes.
 //! * [`config`]: where Redis is and how to reach it.
 //! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
@@ -24,13 +25,17 @@
 
 pub mod backoff;
 pub mod config;
+pub mod consumer;
 pub mod event;
 pub mod filter;
 pub mod fork;
+pub mod publisher;
 pub mod shutdown;
 pub mod stream;
+pub mod tail;
 
 pub use config::RedisSettings;
 pub use event::Event;
 pub use filter::Filter;
+pub use publisher::Publisher;
 pub use stream::EntryId;

@@ -6,7 +6,7 @@
 //! [`wire`] is the byte stream below both and below the publisher.
 
 mod ack;
-mod append;
+pub(crate) mod append;
 pub mod claim;
 mod connection;
 pub mod dead_letter;
@@ -15,6 +15,7 @@ mod info;
 mod range;
 pub mod read;
 pub mod reply;
+pub(crate) mod resp;
 pub mod wire;
 
 use std::{fmt, str::FromStr};

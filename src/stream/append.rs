@@ -1,4 +1,6 @@
-use super::{Connection, EntryId, StreamError, reply};
+//! Appending entries.
+
+use super::{Connection, EntryId, StreamError, reply, resp};
 
 impl Connection {
     /// Appends one entry of these field/value pairs; with `maxlen` the stream keeps about that many.
@@ -24,5 +26,27 @@ impl Connection {
         let what = format!("XADD {stream}");
         let answer = self.query(&command, &what).await?;
         reply::entry_id(&answer, &what)
+    }
+}
+
+/// The part of a request to append that comes before an entry's fields, the same for all entries of a stream.
+#[derive(Debug)]
+pub(crate) struct AppendHead {
+    /// How many arguments it holds, the command's name included.
+    pub arguments: usize,
+    /// The arguments as bulk strings.
+    pub text: Box<[u8]>,
+}
+
+impl AppendHead {
+    /// `XADD stream [MAXLEN ~ maxlen] *`; a `maxlen` of 0 stands for no limit.
+    pub(crate) fn new(stream: &str, maxlen: u64) -> Self {
+        let mut arguments = vec!["XADD".to_owned(), stream.to_owned()];
+        if maxlen > 0 {
+            arguments.extend(["MAXLEN".to_owned(), "~".to_owned(), maxlen.to_string()]);
+        }
+        arguments.push("*".to_owned());
+        let text = resp::bulk_strings(&arguments);
+        Self { arguments: arguments.len(), text: text.into() }
     }
 }

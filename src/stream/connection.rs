@@ -33,6 +33,13 @@ impl Connection {
         self.query(&redis::cmd("PING"), "PING").await.map(drop)
     }
 
+    /// Ends the waiting of a blocking read on another connection; its reply comes at once.
+    pub async fn unblock(&self, client_id: i64) -> Result<(), StreamError> {
+        let mut command = redis::cmd("CLIENT");
+        command.arg("UNBLOCK").arg(client_id);
+        self.query(&command, "CLIENT UNBLOCK").await.map(drop)
+    }
+
     /// Sends a command; `what` names it in errors, for example `XRANGE model-events`.
     pub(super) async fn query(&self, command: &Cmd, what: &str) -> Result<Value, StreamError> {
         let mut connection = self.shared.clone();

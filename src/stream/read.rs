@@ -54,6 +54,30 @@ impl BlockingConnection {
         self.read_streams(&command, block, &format!("XREADGROUP {}", member.group)).await
     }
 
+    /// At most `count` entries that are pending for this very member, after an id (`XREADGROUP` with an id).
+    pub async fn read_pending(
+        &mut self,
+        member: Member<'_>,
+        stream: &str,
+        after: EntryId,
+        count: usize,
+    ) -> Result<Vec<Entry>, StreamError> {
+        let mut command = redis::cmd("XREADGROUP");
+        command.arg("GROUP").arg(member.group).arg(member.consumer);
+        command.arg("COUNT").arg(count).arg("STREAMS").arg(stream).arg(after.to_string());
+        let read =
+            self.read_streams(&command, Duration::ZERO, &format!("XREADGROUP {}", member.group)).await?;
+        Ok(read.into_iter().flat_map(|(_, entries)| entries).collect())
+    }
+
+    /// The server's number for this connection, by which another can end its waiting.
+    pub async fn client_id(&mut self) -> Result<i64, StreamError> {
+        let mut command = redis::cmd("CLIENT");
+        command.arg("ID");
+        let answer = self.query(&command, Duration::ZERO, "CLIENT ID").await?;
+        reply::integer(&answer, "CLIENT ID")
+    }
+
     async fn read_streams(
         &mut self,
         command: &Cmd,

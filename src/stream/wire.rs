@@ -12,13 +12,13 @@ use std::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore, pki_types};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::StreamError;
+use super::{StreamError, resp};
 use crate::config::{Endpoint, RedisSettings, TlsSettings};
 
 /// How long reaching the server may take, name look-up and TLS included.
@@ -133,6 +133,78 @@ fn certificates(path: &Path) -> io::Result<Vec<pki_types::CertificateDer<'static
 
 fn pem_error(path: &Path, error: &pki_types::pem::Error) -> io::Error {
     invalid(format!("{}: {error}", path.display()))
+}
+
+impl Wire {
+    /// Authenticates and selects the database, and waits until the server answers commands.
+    pub(crate) async fn greet(&mut self, settings: &RedisSettings) -> Result<(), StreamError> {
+        let (request, commands) = greeting(settings);
+        let unreachable = |reason: String| StreamError::Unreachable { address: settings.to_string(), reason };
+        let exchange = async {
+            self.write_all(&request).await?;
+            self.flush().await?;
+            self.read_replies(commands.len()).await
+        };
+        let replies = match timeout(CONNECT_TIMEOUT, exchange).await {
+            Ok(Ok(replies)) => replies,
+            Ok(Err(error)) => return Err(unreachable(format!("in the greeting: {error}"))),
+            Err(_) => return Err(unreachable("connected, but it did not answer the greeting".to_owned())),
+        };
+        for (command, reply) in commands.into_iter().zip(replies) {
+            let Err(reason) = reply else { continue };
+            return Err(match reason.split(' ').next() {
+                Some("WRONGPASS" | "NOAUTH") => {
+                    StreamError::Unauthorized { address: settings.to_string(), reason }
+                }
+                _ if command == "AUTH" => StreamError::Unauthorized { address: settings.to_string(), reason },
+                _ => StreamError::Refused { command: command.to_owned(), reason },
+            });
+        }
+        Ok(())
+    }
+
+    async fn read_replies(&mut self, count: usize) -> io::Result<Vec<Result<(), String>>> {
+        let (mut buffer, mut at, mut replies) = (Vec::new(), 0, Vec::new());
+        while replies.len() < count {
+            if self.read_buf(&mut buffer).await? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up"));
+            }
+            while let Some((reply, behind)) = resp::next(&buffer, at).map_err(io::Error::other)? {
+                at = behind;
+                replies.push(match reply {
+                    resp::Reply::Value(_) => Ok(()),
+                    resp::Reply::Error(text) => Err(String::from_utf8_lossy(&buffer[text]).into_owned()),
+                });
+            }
+        }
+        Ok(replies)
+    }
+}
+
+/// The commands a connection begins with, and their names.
+fn greeting(settings: &RedisSettings) -> (Vec<u8>, Vec<&'static str>) {
+    let mut commands: Vec<Vec<String>> = Vec::new();
+    if let Some(password) = &settings.password {
+        let user = settings.username.iter().cloned();
+        let password = std::iter::once(password.reveal().to_owned());
+        commands.push(std::iter::once("AUTH".to_owned()).chain(user).chain(password).collect());
+    }
+    if settings.database != 0 {
+        commands.push(vec!["SELECT".to_owned(), settings.database.to_string()]);
+    }
+    commands.push(vec!["PING".to_owned()]);
+    let mut request = Vec::new();
+    for command in &commands {
+        request.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+        request.extend(resp::bulk_strings(command));
+    }
+    let name = |command: &Vec<String>| match command[0].as_str() {
+        "AUTH" => "AUTH",
+        "SELECT" => "SELECT",
+        _ => "PING",
+    };
+    let names = commands.iter().map(name).collect();
+    (request, names)
 }
 
 impl AsyncRead for Wire {

@@ -1,0 +1,146 @@
+//! What a publisher has done so far: for `stats()`, for the log and for Prometheus.
+
+use metrics::counter;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tracing::{error, info, warn};
+
+use super::queue::Depth;
+
+/// What was published so far, and what waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Events accepted and not acknowledged: queued or in flight.
+    pub outstanding: u64,
+    /// Bytes of their requests.
+    pub outstanding_bytes: u64,
+    /// Bytes of requests that wait to be written.
+    pub queued_bytes: u64,
+    /// Events that redis has.
+    pub published: u64,
+    /// Events sent more than once, since the connection broke or the server refused them for the moment.
+    pub retried: u64,
+    /// Events given up: the server refuses them for good, or the publisher ended first.
+    pub failed: u64,
+    /// Of those retried: sent again without knowing whether the first sending arrived. Their `event_id` is the same.
+    pub possible_duplicates: u64,
+    /// Connections that ended or did not come to be.
+    pub lost_connections: u64,
+    /// Why events wait, or why the last one was given up.
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    published: u64,
+    retried: u64,
+    failed: u64,
+    possible_duplicates: u64,
+    lost_connections: u64,
+    last_error: Option<String>,
+    last_refusal: String,
+    unreported: u64,
+    is_down: bool,
+}
+
+impl Counters {
+    /// Events arrived: whatever was wrong is over.
+    pub(super) fn healthy(&self, published: u64) {
+        let mut inner = self.inner.lock();
+        inner.published += published;
+        let is_back = std::mem::take(&mut inner.is_down);
+        drop(inner);
+        counter!("synapse_publisher_published_total").increment(published);
+        if is_back {
+            info!("publishing again");
+        }
+    }
+
+    /// A connection ended or did not come to be. Logged once until it is over.
+    pub(super) fn lost(&self, reason: &str) {
+        let mut inner = self.inner.lock();
+        inner.lost_connections += 1;
+        inner.last_error = Some(reason.to_owned());
+        let is_new = !std::mem::replace(&mut inner.is_down, true);
+        drop(inner);
+        counter!("synapse_publisher_lost_connections_total").increment(1);
+        if is_new {
+            warn!(reason, "redis takes no events for now; they wait in memory and are sent when it does");
+        }
+    }
+
+    pub(super) fn refused_for_now(&self, reason: String) {
+        let mut inner = self.inner.lock();
+        inner.last_error = Some(reason.clone());
+        inner.last_refusal = reason;
+    }
+
+    pub(super) fn last_refusal(&self) -> String {
+        self.inner.lock().last_refusal.clone()
+    }
+
+    /// Unsettled events go again; of `begun` of them nobody knows whether they arrived.
+    pub(super) fn taken_back(&self, retried: u64, begun: u64) {
+        let mut inner = self.inner.lock();
+        inner.retried += retried;
+        inner.possible_duplicates += begun;
+        drop(inner);
+        counter!("synapse_publisher_retried_total").increment(retried);
+        counter!("synapse_publisher_possible_duplicates_total").increment(begun);
+    }
+
+    /// The server refuses an event for good. Logged for the first of a run of such events.
+    pub(super) fn given_up(&self, stream: &str, reason: &str) {
+        let mut inner = self.inner.lock();
+        inner.failed += 1;
+        inner.unreported += 1;
+        let text = format!("{stream}: {reason}");
+        let is_new = inner.last_error.as_deref() != Some(&text);
+        inner.last_error = Some(text);
+        drop(inner);
+        counter!("synapse_publisher_failed_total").increment(1);
+        if is_new {
+            error!(stream, reason, "an event was given up: redis refuses it for good");
+        }
+    }
+
+    /// An event is left behind by a publisher that ends. The owner of the publisher says how many.
+    pub(super) fn abandoned(&self, stream: &str) {
+        let mut inner = self.inner.lock();
+        inner.failed += 1;
+        inner.last_error.get_or_insert_with(|| format!("{stream}: the publisher ended"));
+        drop(inner);
+        counter!("synapse_publisher_failed_total").increment(1);
+    }
+
+    /// How many events were given up since this was last asked, and why the last one was.
+    pub(super) fn take_given_up(&self) -> Option<(u64, String)> {
+        let mut inner = self.inner.lock();
+        let count = std::mem::take(&mut inner.unreported);
+        (count > 0).then(|| (count, inner.last_error.clone().unwrap_or_default()))
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.inner.lock().last_error.clone()
+    }
+
+    pub(super) fn snapshot(&self, depth: Depth) -> Stats {
+        let inner = self.inner.lock();
+        Stats {
+            outstanding: depth.events,
+            outstanding_bytes: depth.bytes,
+            queued_bytes: depth.queued_bytes as u64,
+            published: inner.published,
+            retried: inner.retried,
+            failed: inner.failed,
+            possible_duplicates: inner.possible_duplicates,
+            lost_connections: inner.lost_connections,
+            last_error: inner.last_error.clone(),
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod range;
 pub mod read;
 pub mod reply;
 pub(crate) mod resp;
+mod server;
 pub mod wire;
 
 use std::{fmt, str::FromStr};

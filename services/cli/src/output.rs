@@ -1,0 +1,34 @@
+//! Standard output for data, standard error for notes.
+
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Standard output, buffered: to be flushed where a reader waits.
+pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::new(io::stdout().lock())
+}
+
+/// A line on standard error, for whoever watches; a closed one hears nothing.
+pub(crate) fn note(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
+/// A note that only a person at a terminal has a use for.
+pub(crate) fn hint(message: fmt::Arguments<'_>) {
+    if io::stderr().is_terminal() {
+        note(message);
+    }
+}
+
+/// Whether nobody reads our standard output any more: known without writing to it.
+pub(crate) fn is_closed() -> bool {
+    let stdout = io::stdout();
+    let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    poll(&mut descriptors, Some(&at_once)).is_ok() && descriptors[0].revents().intersects(gone)
+}

@@ -14,6 +14,10 @@ pub struct StreamInfo {
     pub first_id: Option<EntryId>,
     /// The id of the last entry ever appended, trimmed or not.
     pub last_generated_id: EntryId,
+    /// How many entries were ever appended; `None` before Redis 7.
+    pub entries_added: Option<u64>,
+    /// The greatest id ever deleted by `XDEL`, trimming apart; `None` before Redis 7.
+    pub max_deleted_id: Option<EntryId>,
     /// Bytes of the server's memory, sampled.
     pub bytes: Option<u64>,
     /// How many consumer groups it has.
@@ -23,7 +27,7 @@ pub struct StreamInfo {
 impl Connection {
     /// What the server knows of a stream; `None` if there is no such stream.
     pub async fn info(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
-        let Some(mut info) = self.xinfo(stream).await? else { return Ok(None) };
+        let Some(mut info) = self.extent(stream).await? else { return Ok(None) };
         let mut usage = redis::cmd("MEMORY");
         usage.arg("USAGE").arg(stream);
         // Managed servers may forbid MEMORY: then the size is unknown, and nothing else suffers.
@@ -35,10 +39,11 @@ impl Connection {
 
     /// The id of the last entry ever appended to a stream; [`EntryId::MIN`] if there is no such stream.
     pub async fn last_id(&self, stream: &str) -> Result<EntryId, StreamError> {
-        Ok(self.xinfo(stream).await?.map_or(EntryId::MIN, |info| info.last_generated_id))
+        Ok(self.extent(stream).await?.map_or(EntryId::MIN, |info| info.last_generated_id))
     }
 
-    async fn xinfo(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
+    /// The same without its size, which takes the server longer to tell.
+    pub async fn extent(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
         let what = format!("XINFO STREAM {stream}");
         let mut command = redis::cmd("XINFO");
         command.arg("STREAM").arg(stream);
@@ -71,12 +76,21 @@ impl Connection {
 }
 
 fn stream_info(pairs: Vec<(String, Value)>, what: &str) -> Result<StreamInfo, StreamError> {
-    let mut info =
-        StreamInfo { length: 0, first_id: None, last_generated_id: EntryId::MIN, bytes: None, groups: 0 };
+    let mut info = StreamInfo {
+        length: 0,
+        first_id: None,
+        last_generated_id: EntryId::MIN,
+        entries_added: None,
+        max_deleted_id: None,
+        bytes: None,
+        groups: 0,
+    };
     for (name, value) in pairs {
         match name.as_str() {
             "length" => info.length = reply::integer(&value, what)?.unsigned_abs(),
             "last-generated-id" => info.last_generated_id = reply::entry_id(&value, what)?,
+            "entries-added" => info.entries_added = Some(reply::integer(&value, what)?.unsigned_abs()),
+            "max-deleted-entry-id" => info.max_deleted_id = Some(reply::entry_id(&value, what)?),
             "groups" => info.groups = reply::integer(&value, what)?.unsigned_abs(),
             "first-entry" => {
                 if let Value::Array(parts) = &value {

@@ -1,3 +1,12 @@
-//! The realtime gateway: forwards every stream to WebSocket and Socket.IO clients.
+//! The realtime gateway.
 
-fn main() {}
+use std::process::ExitCode;
+
+use synapse_gateway::{
+    settings::{ABOUT, Settings},
+    start,
+};
+
+fn main() -> ExitCode {
+    synapse_chassis::run(&ABOUT, Settings::read, start)
+}

@@ -17,8 +17,8 @@ pub enum CloseReason {
     TokenExpired,
     /// Events were lost between Redis and this server, so what follows would have a gap.
     EventsLost,
-    /// The server could not read what the client wants to resume from; Redis is away.
-    ResumeFailed,
+    /// Something the server needs for this client is away: Redis to resume from, the keys to check a token.
+    Unavailable,
     /// The client did not say who it is in time.
     ConnectTimeout,
     /// The token is refused.
@@ -39,7 +39,7 @@ impl CloseReason {
         Self::PingTimeout,
         Self::TokenExpired,
         Self::EventsLost,
-        Self::ResumeFailed,
+        Self::Unavailable,
         Self::ConnectTimeout,
         Self::Unauthorized,
         Self::ProtocolError,
@@ -55,7 +55,7 @@ impl CloseReason {
             Self::PingTimeout => 3002,
             Self::TokenExpired => 3003,
             Self::EventsLost => 3004,
-            Self::ResumeFailed => 3005,
+            Self::Unavailable => 3005,
             Self::ConnectTimeout => 3006,
             Self::Unauthorized => 3500,
             Self::ProtocolError => 3501,
@@ -72,12 +72,33 @@ impl CloseReason {
             Self::PingTimeout => "ping_timeout",
             Self::TokenExpired => "token_expired",
             Self::EventsLost => "events_lost",
-            Self::ResumeFailed => "resume_failed",
+            Self::Unavailable => "unavailable",
             Self::ConnectTimeout => "connect_timeout",
             Self::Unauthorized => "unauthorized",
             Self::ProtocolError => "protocol_error",
             Self::MessageTooLarge => "message_too_large",
             Self::TooManyMessages => "too_many_messages",
+        }
+    }
+
+    /// The same for people.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Draining => "this server is leaving; come back",
+            Self::SlowClient => "events came faster than you read them; come back and resume",
+            Self::PingTimeout => "a ping was not answered in time; come back and resume",
+            Self::TokenExpired => "the token has expired; come back with a new one",
+            Self::EventsLost => {
+                "events were trimmed before they were read; come back to learn where you stand"
+            }
+            Self::Unavailable => {
+                "something needed for this is away, Redis or the keys of tokens; come back later"
+            }
+            Self::ConnectTimeout => "the handshake took too long; come back",
+            Self::Unauthorized => "the token is refused",
+            Self::ProtocolError => "this is not of the protocol",
+            Self::MessageTooLarge => "a message was larger than MAX_MESSAGE_BYTES",
+            Self::TooManyMessages => "messages came faster than MAX_MESSAGES_PER_SECOND",
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Next<T> {
     Read,
     /// Do this and tell [`Session::finished`] before the next message is read.
     Await(Work<T>),
+    /// Stop what is being done besides, and do this as [`Next::Await`] does.
+    Instead(Work<T>),
     /// Do this besides, in place of what was being done besides.
     Meanwhile(Work<T>),
     /// The client has said that it leaves.
@@ -44,7 +46,7 @@ pub trait Session: Send {
     type Outcome: Send;
 
     /// The connection is there; what is pushed now goes first.
-    fn opened(&mut self) -> Result<(), CloseReason>;
+    fn opened(&mut self) -> Result<Next<Self::Outcome>, CloseReason>;
 
     /// A text message has come.
     fn text(&mut self, message: &str) -> Result<Next<Self::Outcome>, CloseReason>;
@@ -99,7 +101,7 @@ impl Intake {
 /// Drives a connection to its end.
 pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: Intake) -> Ending {
     let ending = match session.opened() {
-        Ok(()) => serve(link, session, &mut intake).await,
+        Ok(first) => serve(link, session, &mut intake, first).await,
         Err(reason) => Ending::ServerClosed(reason),
     };
     match ending {
@@ -122,20 +124,38 @@ pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: In
     ending
 }
 
-async fn serve<S: Session>(link: &Arc<Link>, session: &mut S, intake: &mut Intake) -> Ending {
+async fn serve<S: Session>(
+    link: &Arc<Link>,
+    session: &mut S,
+    intake: &mut Intake,
+    first: Next<S::Outcome>,
+) -> Ending {
     let mut awaited: Option<Work<S::Outcome>> = None;
     let mut meanwhile: Option<Work<S::Outcome>> = None;
     let timer = sleep_until(session.deadline());
     tokio::pin!(timer);
     let mut unread = true;
+    let mut next = first;
     loop {
+        match std::mem::replace(&mut next, Next::Read) {
+            Next::Read => {}
+            Next::Await(work) => awaited = Some(work),
+            Next::Instead(work) => {
+                meanwhile = None;
+                awaited = Some(work);
+            }
+            Next::Meanwhile(work) => meanwhile = Some(work),
+            Next::Leave => return Ending::ClientClosed,
+        }
+        if session.deadline() != timer.deadline() {
+            timer.as_mut().reset(session.deadline());
+        }
         if let Some(reason) = link.closing() {
             return Ending::ServerClosed(reason);
         }
         if link.is_broken() {
             return Ending::ClientGone;
         }
-        let mut next = Next::Read;
         if unread && awaited.is_none() {
             match read_on(session, intake) {
                 Ok(Step::Done) => unread = false,
@@ -172,15 +192,6 @@ async fn serve<S: Session>(link: &Arc<Link>, session: &mut S, intake: &mut Intak
                 Ok(wanted) => next = wanted,
                 Err(reason) => return Ending::ServerClosed(reason),
             }
-        }
-        match next {
-            Next::Read => {}
-            Next::Await(work) => awaited = Some(work),
-            Next::Meanwhile(work) => meanwhile = Some(work),
-            Next::Leave => return Ending::ClientClosed,
-        }
-        if session.deadline() != timer.deadline() {
-            timer.as_mut().reset(session.deadline());
         }
     }
 }

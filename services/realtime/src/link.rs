@@ -31,6 +31,7 @@ pub struct Link {
     socket: TcpStream,
     state: Mutex<State>,
     wake: Notify,
+    drained: Notify,
     limit: usize,
 }
 
@@ -75,7 +76,7 @@ impl Link {
     /// Takes over a socket. No more than `limit` bytes may wait for it, but for a single larger frame.
     pub fn new(socket: TcpStream, limit: usize) -> Arc<Self> {
         let state = Mutex::new(State::default());
-        Arc::new(Self { socket, state, wake: Notify::new(), limit })
+        Arc::new(Self { socket, state, wake: Notify::new(), drained: Notify::new(), limit })
     }
 
     /// Adds frames to what waits. When too much waits, the connection is closed as
@@ -140,6 +141,23 @@ impl Link {
             }
         }
         state.writing = false;
+        if state.outbox.is_empty() {
+            drop(state);
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing waits to be written; for ever if the client is gone.
+    pub async fn drained(&self) {
+        loop {
+            let drained = self.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            if self.waiting_bytes() == 0 {
+                return;
+            }
+            drained.await;
+        }
     }
 
     /// Asks the connection's task to say goodbye and leave; the first reason counts.

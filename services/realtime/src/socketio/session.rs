@@ -231,9 +231,9 @@ impl<A: Application> SocketIo<A> {
 impl<A: Application> Session for SocketIo<A> {
     type Outcome = Outcome<A>;
 
-    fn opened(&mut self) -> Result<(), CloseReason> {
+    fn opened(&mut self) -> Result<Next<Self::Outcome>, CloseReason> {
         self.say(&engine::open(&new_sid(), self.rules.heartbeat, self.rules.max_payload));
-        Ok(())
+        Ok(Next::Read)
     }
 
     fn text(&mut self, message: &str) -> Result<Next<Self::Outcome>, CloseReason> {

@@ -71,7 +71,7 @@ impl Client {
     /// One that has been let in.
     async fn inside() -> Self {
         let mut client = Self::new().await;
-        client.session.opened().unwrap();
+        assert!(client.session.opened().is_ok());
         assert!(client.heard().await.starts_with("0{"));
         client.say(r#"40{"word":"please"}"#).await.unwrap();
         assert!(client.heard().await.starts_with("40{\"sid\":"));

@@ -1,0 +1,212 @@
+//! A connected client: who it is, what it asks for, and where it stands in the streams.
+
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
+
+use parking_lot::Mutex;
+use synapse_realtime::{
+    hub::Room,
+    link::{Link, Pushed},
+    outbox::Piece,
+};
+
+use crate::{
+    audience::Audience,
+    frames::{Encoded, Protocol},
+    position::Position,
+    sealed::{Live, Sealed},
+    streams::StreamSet,
+    subscriptions::Subscriptions,
+};
+
+/// One connection and what is known of it.
+#[derive(Debug)]
+pub struct Client {
+    /// The socket and what waits for it.
+    pub link: Arc<Link>,
+    /// How frames for it are written.
+    pub protocol: Protocol,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The rooms that are its own by who it is.
+    own: Vec<Room>,
+    /// All rooms it is in.
+    rooms: HashSet<Room>,
+    subscriptions: Subscriptions,
+    /// The numbers of the events that are handed to it as they come: from here …
+    from: u64,
+    /// … to before here. Empty before it asks for anything, and while it catches up.
+    until: u64,
+    /// Where it stands while it catches up.
+    cursor: Option<Position>,
+    /// The number after that of the last event it was handed, or position it was told.
+    told: u64,
+}
+
+/// Consecutive events of one batch that go to the same audience.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The events; never none.
+    pub events: &'a [Live],
+    /// Their places in the encoded batch.
+    pub first: usize,
+    /// The streams they are of.
+    pub streams: StreamSet,
+}
+
+impl Client {
+    /// A client that is nobody and has asked for nothing.
+    pub fn new(link: Arc<Link>, protocol: Protocol) -> Arc<Self> {
+        let state = State {
+            own: Vec::new(),
+            rooms: HashSet::new(),
+            subscriptions: Subscriptions::default(),
+            from: 0,
+            until: 0,
+            cursor: None,
+            told: 0,
+        };
+        Arc::new(Self { link, protocol, state: Mutex::new(state) })
+    }
+
+    // === rooms ===
+
+    /// Notes that it is in a room; whether it was not before, or `None` if it is in too many.
+    pub(crate) fn note_room(&self, room: &Room, limit: usize) -> Option<bool> {
+        let mut state = self.state.lock();
+        if state.rooms.contains(room) {
+            return Some(false);
+        }
+        if state.rooms.len() >= limit {
+            return None;
+        }
+        Some(state.rooms.insert(room.clone()))
+    }
+
+    /// Notes which rooms are its own, and gives those that no longer are.
+    pub(crate) fn replace_own_rooms(&self, own: Vec<Room>) -> Vec<Room> {
+        let mut state = self.state.lock();
+        let mut left = std::mem::replace(&mut state.own, own.clone());
+        left.retain(|room| !own.contains(room));
+        for room in &left {
+            state.rooms.remove(room);
+        }
+        state.rooms.extend(own);
+        left
+    }
+
+    /// The rooms that are its own.
+    pub(crate) fn own_rooms(&self) -> Vec<Room> {
+        self.state.lock().own.clone()
+    }
+
+    /// Forgets all rooms, and says which they were.
+    pub(crate) fn take_rooms(&self) -> HashSet<Room> {
+        let mut state = self.state.lock();
+        state.own = Vec::new();
+        std::mem::take(&mut state.rooms)
+    }
+
+    // === events as they come ===
+
+    /// Hands it those of these events that it asks for; how many, and whether it is to be flushed.
+    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded) -> (usize, bool) {
+        let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return (0, false) };
+        let mut state = self.state.lock();
+        if last.sealed.sequence < state.from || first.sealed.sequence >= state.until {
+            return (0, false);
+        }
+        let whole = state.from <= first.sealed.sequence && last.sealed.sequence < state.until;
+        if whole && state.subscriptions.wants_all_of(run.streams) {
+            state.told = last.sealed.sequence + 1;
+            let pushed = self.link.push(encoded.piece(run.first, run.first + run.events.len()));
+            return (run.events.len(), pushed == Pushed::FlushIt);
+        }
+        let (mut count, mut flush) = (0, false);
+        for (place, Live { sealed, event }) in (run.first..).zip(run.events) {
+            let due = (state.from..state.until).contains(&sealed.sequence);
+            if due && state.subscriptions.wants(sealed.stream, || Some(Cow::Borrowed(event))) {
+                state.told = sealed.sequence + 1;
+                count += 1;
+                flush |= self.link.push(encoded.piece(place, place + 1)) == Pushed::FlushIt;
+            }
+        }
+        (count, flush)
+    }
+
+    /// Tells it where it stands, unless it knows: every event before `sequence` has been offered.
+    pub(crate) fn tell_position(&self, sequence: u64, frame: impl FnOnce() -> Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.until != u64::MAX || state.told >= sequence || state.from > sequence {
+            return;
+        }
+        state.told = sequence;
+        let pushed = self.link.push(Piece::from(frame()));
+        drop(state);
+        if pushed == Pushed::FlushIt {
+            self.link.flush();
+        }
+    }
+
+    // === what it asks for ===
+
+    /// Changes what it asks for.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Subscriptions) -> T) -> T {
+        change(&mut self.state.lock().subscriptions)
+    }
+
+    /// The streams it asks for.
+    pub(crate) fn wanted(&self) -> StreamSet {
+        self.state.lock().subscriptions.streams()
+    }
+
+    /// Whether it may see this event of the past, and asks for it.
+    pub(crate) fn wants(&self, event: &Sealed) -> bool {
+        let state = self.state.lock();
+        let may_see = match &event.audience {
+            Audience::Everyone => true,
+            Audience::Room(room) => state.rooms.contains(room),
+        };
+        may_see && state.subscriptions.wants(event.stream, || event.event().map(Cow::Owned))
+    }
+
+    // === catching up ===
+
+    /// Stops handing it events from number `next` on, if that has not been done before; `head` is
+    /// where it stands once it has got all before.
+    pub(crate) fn hold(&self, next: u64, head: Position) {
+        let mut state = self.state.lock();
+        if state.cursor.is_none() {
+            state.until = state.until.min(next);
+            state.cursor = Some(head);
+        }
+    }
+
+    /// Where it stands, while it catches up.
+    pub(crate) fn cursor(&self) -> Option<Position> {
+        self.state.lock().cursor
+    }
+
+    /// Moves it, while it catches up.
+    pub(crate) fn set_cursor(&self, cursor: Position) {
+        self.state.lock().cursor = Some(cursor);
+    }
+
+    /// Hands it events as they come, from number `next` on.
+    pub(crate) fn release(&self, next: u64) {
+        let mut state = self.state.lock();
+        state.cursor = None;
+        state.from = next;
+        state.until = u64::MAX;
+        state.told = next;
+    }
+
+    /// Hands it nothing any more.
+    pub(crate) fn silence(&self) {
+        let mut state = self.state.lock();
+        state.until = 0;
+        state.cursor = None;
+    }
+}

@@ -1,0 +1,221 @@
+//! From what is read to who is connected.
+//!
+//! One task, the reader, appends to the history and hands events out; clients that catch up read
+//! the history at their own pace. The two meet without a gap and without a repeat because both go
+//! by the events' numbers: a client is handed what comes from the very number on before which it has
+//! read everything from the history.
+
+use std::{cell::OnceCell, sync::Arc, time::Instant};
+
+use parking_lot::RwLock;
+use synapse_realtime::{close::CloseReason, hub::Hub, link::Link};
+use synapse_rs::EntryId;
+use tokio::sync::watch;
+
+use crate::{
+    audience::Audience,
+    client::{Client, Run},
+    frames::{Encoded, Protocol},
+    history::{Capacity, History, Past, before_last},
+    metrics,
+    position::Position,
+    sealed::{Live, Sealed},
+    streams::{Stream, StreamSet},
+};
+
+/// Sockets written by the reader itself: waking others for so few would take longer.
+const WRITTEN_AT_ONCE: usize = 16;
+/// Sockets written by one task otherwise.
+const WRITTEN_TOGETHER: usize = 64;
+/// Events taken from the history at a time.
+const PAGE: usize = 256;
+
+/// How far events have been handed out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Every event with a lower number has been handed to everyone who is to get it.
+    pub sequence: u64,
+    /// The same as a place in the streams.
+    pub position: Position,
+}
+
+/// Events on their way to clients.
+#[derive(Debug)]
+pub struct Feed {
+    /// Who is connected.
+    pub hub: Hub<Client>,
+    history: RwLock<History>,
+    progress: watch::Sender<Progress>,
+}
+
+/// What a client that catches up is to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Take these.
+    Take(Vec<Arc<Sealed>>),
+    /// Read what is older than the history.
+    ReadOlder,
+    /// Wait until this process has read as far as the client has.
+    Wait,
+    /// Nothing more: events are handed to it as they come.
+    Done,
+}
+
+impl Feed {
+    /// Nothing read, nobody connected.
+    pub fn new(capacity: Capacity) -> Self {
+        Self {
+            hub: Hub::default(),
+            history: RwLock::new(History::new(capacity)),
+            progress: watch::Sender::new(Progress::default()),
+        }
+    }
+
+    /// How far events have been handed out, and to hear of more.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Where the history begins and ends.
+    pub fn extent(&self) -> (Position, Position) {
+        let history = self.history.read();
+        (history.floor(), history.head())
+    }
+
+    // === for the reader ===
+
+    /// The number of the next event.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.history.read().next_sequence()
+    }
+
+    /// Takes events that were read, hands them out and says so. `head` is how far was read.
+    pub(crate) fn publish(&self, events: &[Live], head: Position) {
+        let next = {
+            let mut history = self.history.write();
+            for event in events {
+                history.push(event.sealed.clone());
+            }
+            for stream in Stream::all() {
+                history.advance(stream, head[stream]);
+            }
+            metrics::history(history.bytes());
+            history.next_sequence()
+        };
+        if !events.is_empty() {
+            self.deliver(events);
+        }
+        self.progress.send_replace(Progress { sequence: next, position: head });
+    }
+
+    /// Forgets a stream's past: what comes next follows this entry.
+    pub(crate) fn restart(&self, stream: Stream, id: EntryId) {
+        self.history.write().restart(stream, id);
+        self.progress.send_modify(|progress| progress.position[stream] = id);
+    }
+
+    /// Ends every connection.
+    pub fn close_all(&self, reason: CloseReason) {
+        self.hub.each(|client| client.link.close(reason));
+    }
+
+    fn deliver(&self, events: &[Live]) {
+        let begin = Instant::now();
+        let encoded = [const { OnceCell::new() }; 2];
+        let mut sent = [0; 2];
+        let mut to_flush = Vec::new();
+        for run in runs(events) {
+            let visit = |client: &Arc<Client>| {
+                let protocol = client.protocol as usize;
+                let encoded = encoded[protocol].get_or_init(|| Encoded::new(client.protocol, events));
+                let (count, flush) = client.offer(&run, encoded);
+                sent[protocol] += count;
+                if flush {
+                    to_flush.push(client.link.clone());
+                }
+            };
+            match &run.events[0].sealed.audience {
+                Audience::Everyone => self.hub.each(visit),
+                Audience::Room(room) => self.hub.each_in(room, visit),
+            }
+        }
+        flush(to_flush);
+        for protocol in [Protocol::SocketIo, Protocol::WebSocket] {
+            metrics::sent(protocol, sent[protocol as usize]);
+        }
+        metrics::broadcast(begin.elapsed());
+    }
+
+    // === for clients ===
+
+    /// Hands a client events from now on; where it stands.
+    pub(crate) fn follow(&self, client: &Client) -> Position {
+        let history = self.history.read();
+        client.release(history.next_sequence());
+        history.head()
+    }
+
+    /// Stops handing a client events; the number before which it still gets all.
+    pub(crate) fn hold(&self, client: &Client) -> u64 {
+        let history = self.history.read();
+        client.hold(history.next_sequence(), history.head());
+        history.next_sequence()
+    }
+
+    /// What a client that catches up is to do next.
+    pub(crate) fn next_step(&self, client: &Client, cursor: &Position, wanted: StreamSet) -> Step {
+        let history = self.history.read();
+        match history.after(cursor, wanted, PAGE) {
+            Past::TooOld => Step::ReadOlder,
+            Past::Events(events) if !events.is_empty() => Step::Take(events),
+            Past::Events(_) if !history.head().is_at_or_after(cursor) => Step::Wait,
+            Past::Events(_) => {
+                client.release(history.next_sequence());
+                Step::Done
+            }
+        }
+    }
+
+    /// The cursor before the last `count` events of these streams that a client wants.
+    pub(crate) fn before_last(&self, count: usize, wanted: StreamSet, client: &Client) -> Position {
+        let (events, floor, head) = {
+            let history = self.history.read();
+            (history.all(wanted), history.floor(), history.head())
+        };
+        before_last(count, &events, floor, head, |event| client.wants(event))
+    }
+}
+
+/// Consecutive events with the same audience.
+fn runs(events: &[Live]) -> impl Iterator<Item = Run<'_>> {
+    let mut first = 0;
+    events.chunk_by(|one, next| one.sealed.audience == next.sealed.audience).map(move |events| {
+        let streams = events.iter().map(|event| event.sealed.stream).collect();
+        let run = Run { events, first, streams };
+        first += events.len();
+        run
+    })
+}
+
+/// Writes what waits for each. Many are left to other tasks, so that the reader goes on reading; each
+/// ends after one round of writes that do not wait, so nobody needs to end them.
+fn flush(links: Vec<Arc<Link>>) {
+    if links.len() <= WRITTEN_AT_ONCE {
+        for link in links {
+            link.flush();
+        }
+        return;
+    }
+    let mut links = links.into_iter();
+    loop {
+        let together: Vec<_> = links.by_ref().take(WRITTEN_TOGETHER).collect();
+        if together.is_empty() {
+            return;
+        }
+        tokio::spawn(async move {
+            for link in together {
+                link.flush();
+            }
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! Events as frames: encoded once for each protocol, whoever gets them.
+
+use bytes::Bytes;
+use synapse_realtime::{
+    outbox::Piece,
+    socketio::packet::EVENT_PREFIX,
+    websocket::frame::{self, MAX_SERVER_HEADER, OpCode},
+};
+
+use crate::{
+    position::Position,
+    sealed::{Live, Sealed},
+};
+
+/// How frames for a client are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Socket.IO over WebSocket.
+    SocketIo,
+    /// Our own JSON over WebSocket.
+    WebSocket,
+}
+
+impl Protocol {
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SocketIo => "socketio",
+            Self::WebSocket => "websocket",
+        }
+    }
+
+    /// Writes the frame of an event. `position` is where a client is that has got it.
+    pub fn push_event(self, out: &mut Vec<u8>, event: &Sealed, position: &Position) {
+        match self {
+            Self::SocketIo => {
+                push_parts(out, &[EVENT_PREFIX, "[\"", event.stream.socketio_event(), "\","], event, b"]");
+            }
+            Self::WebSocket => {
+                let id = event.id.to_string();
+                let token = position.token();
+                let parts = [
+                    "{\"type\":\"event\",\"stream\":\"",
+                    event.stream.name(),
+                    "\",\"id\":\"",
+                    &id,
+                    "\",\"position\":\"",
+                    &token,
+                    "\",\"event\":",
+                ];
+                push_parts(out, &parts, event, b"}");
+            }
+        }
+    }
+}
+
+fn push_parts(out: &mut Vec<u8>, before: &[&str], event: &Sealed, after: &[u8]) {
+    let length = before.iter().map(|part| part.len()).sum::<usize>() + event.payload.len() + after.len();
+    out.reserve(MAX_SERVER_HEADER + length);
+    frame::push_header(out, OpCode::Text, length);
+    for part in before {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(&event.payload);
+    out.extend_from_slice(after);
+}
+
+/// The frames of a batch of events in one buffer that all receivers share.
+#[derive(Debug)]
+pub struct Encoded {
+    bytes: Bytes,
+    /// Where each frame begins, and where the last one ends.
+    bounds: Vec<usize>,
+}
+
+impl Encoded {
+    /// Encodes each event of a batch.
+    pub fn new(protocol: Protocol, events: &[Live]) -> Self {
+        let mut bytes = Vec::new();
+        let mut bounds = Vec::with_capacity(events.len() + 1);
+        for Live { sealed, .. } in events {
+            bounds.push(bytes.len());
+            protocol.push_event(&mut bytes, sealed, &sealed.position);
+        }
+        bounds.push(bytes.len());
+        Self { bytes: bytes.into(), bounds }
+    }
+
+    /// The frames of the events from place `first` to before place `end`.
+    pub fn piece(&self, first: usize, end: usize) -> Piece {
+        Piece::new(self.bytes.clone(), self.bounds[first], self.bounds[end])
+    }
+}

@@ -1,0 +1,274 @@
+//! What all connections share, and the life of one connection.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use synapse_chassis::{
+    identity::{Identity, Refusal},
+    service::Service,
+};
+use synapse_realtime::{
+    close::CloseReason,
+    driver::{Ending, Intake, drive},
+    hub::Room,
+    limits::{AddressLimit, AddressPermit},
+    link::Link,
+    socketio::session::{Failure, SocketIo},
+    websocket::handshake::Upgrade,
+};
+use synapse_rs::shutdown::Shutdown;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    audience::Audiences,
+    client::Client,
+    feed::Feed,
+    frames::Protocol,
+    handshake::Hello,
+    metrics,
+    reader::Reader,
+    redis_access::RedisAccess,
+    resume::Resume,
+    sealed::Sealer,
+    settings::Settings,
+    socketio::{self, SocketIoClient},
+    websocket::WebSocketClient,
+};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The gateway's own settings.
+    pub settings: Settings,
+    /// Events on their way.
+    pub feed: Arc<Feed>,
+    /// How clients come back.
+    pub resume: Resume,
+    service: Service,
+    addresses: AddressLimit,
+    connections: TaskTracker,
+}
+
+/// On whose behalf a connection acts.
+#[derive(Clone, Debug)]
+pub struct Who {
+    identity: Identity,
+    /// The user: of the token, or by the client's word.
+    pub user: Option<String>,
+    /// The organisation, likewise.
+    pub organisation: Option<String>,
+    /// When the token expires.
+    pub expires_at: Option<Instant>,
+}
+
+/// What a client says of itself; believed only while no key is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// A user.
+    pub user: Option<String>,
+    /// An organisation.
+    pub organisation: Option<String>,
+}
+
+impl Gateway {
+    /// Starts reading the streams; what must be over when the service leaves is spawned on it.
+    pub fn start(settings: Settings, service: &Service) -> Arc<Self> {
+        metrics::describe();
+        let redis = service.common.redis.clone();
+        let feed = Arc::new(Feed::new(settings.history));
+        let sealer = Sealer { audiences: Audiences { is_open: service.authenticator.is_open() } };
+        let reader = Reader::new(redis.clone(), feed.clone(), sealer, settings.history);
+        let mut loaded = reader.is_loaded();
+        let ready = service.readiness.condition("history");
+        let gateway = Arc::new(Self {
+            settings,
+            resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis)), sealer },
+            feed,
+            service: service.clone(),
+            addresses: AddressLimit::default(),
+            connections: TaskTracker::new(),
+        });
+        let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
+        service.spawn("reader", async move {
+            tokio::select! {
+                () = reader.run(shutdown) => {}
+                () = async {
+                    if loaded.wait_for(|loaded| *loaded).await.is_ok() {
+                        ready.met();
+                    }
+                    std::future::pending::<()>().await;
+                } => {}
+            }
+            // Reading has stopped: what clients have got now is all that they get here.
+            drained.drain().await;
+        });
+        gateway
+    }
+
+    /// Tells every client to come back elsewhere, and waits until all have gone.
+    async fn drain(&self) {
+        self.connections.close();
+        self.feed.close_all(CloseReason::Draining);
+        self.connections.wait().await;
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        &self.service.shutdown
+    }
+
+    /// Whether no key is set, so that identity is by the client's word.
+    pub fn is_open(&self) -> bool {
+        self.service.authenticator.is_open()
+    }
+
+    /// The address of a client, for limits.
+    pub(crate) fn address_of(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+        self.service.authenticator.admission().client_address(peer, headers)
+    }
+
+    /// A place for one more connection of an address.
+    pub(crate) fn place_for(&self, address: IpAddr) -> Option<AddressPermit> {
+        self.addresses.acquire(address, self.settings.max_connections_per_address)
+    }
+
+    // === who is who ===
+
+    /// Who connects with this token, or says to be whom.
+    pub(crate) async fn identify(&self, token: Option<&str>, word: Word) -> Result<Who, Refusal> {
+        let identity = self.service.authenticator.identify(token).await?;
+        let Word { user, organisation } = if identity.is_by_word() {
+            word
+        } else {
+            Word { user: identity.user.clone(), organisation: identity.organisation.clone() }
+        };
+        let expires_at = identity.expires_at.map(|end| {
+            let left = end.duration_since(std::time::SystemTime::now()).unwrap_or(Duration::ZERO);
+            // Beyond any timer is as good as never.
+            Instant::now() + left.min(Duration::from_hours(24 * 365))
+        });
+        Ok(Who { identity, user, organisation, expires_at })
+    }
+
+    /// Puts a client into the rooms that are its own, and out of those that were.
+    pub(crate) fn assume(&self, client: &Arc<Client>, who: &Who) -> Result<(), Failure> {
+        let mut own = Vec::with_capacity(2);
+        if let Some(user) = &who.user {
+            own.push(Room::user(user).map_err(|error| Failure::new("invalid_user", error.to_string()))?);
+        }
+        if let Some(organisation) = &who.organisation {
+            let room = Room::organisation(organisation);
+            own.push(room.map_err(|error| Failure::new("invalid_organization", error.to_string()))?);
+        }
+        if !self.is_open() && who.identity.has_scope("events:all") {
+            own.push(Room::AllEvents);
+        }
+        for room in client.replace_own_rooms(own) {
+            self.feed.hub.part(&room, client);
+        }
+        for room in client.own_rooms() {
+            self.feed.hub.join(&room, client);
+        }
+        Ok(())
+    }
+
+    /// Puts a client into a room that it names: any but another user's.
+    pub(crate) fn join(&self, client: &Arc<Client>, who: &Who, room: &Room) -> Result<(), Failure> {
+        if let Room::User(user) = room
+            && !who.may_act_as(user)
+        {
+            return Err(Failure::new("not_yours", "this room belongs to another user"));
+        }
+        let limit = self.settings.max_rooms;
+        if client.note_room(room, limit).is_none() {
+            return Err(Failure::new(
+                "too_many_rooms",
+                format!("a connection may be in at most {limit} rooms"),
+            ));
+        }
+        self.feed.hub.join(room, client);
+        Ok(())
+    }
+
+    /// Takes a client out of every room and hands it nothing more.
+    pub(crate) fn retire(&self, client: &Arc<Client>) {
+        client.silence();
+        for room in client.take_rooms() {
+            self.feed.hub.part(&room, client);
+        }
+    }
+
+    // === the life of a connection ===
+
+    /// Serves a connection to its end, once its handshake has been answered.
+    pub(crate) fn serve(self: &Arc<Self>, protocol: Protocol, upgrade: Upgrade, hello: Hello, place: Place) {
+        let gateway = self.clone();
+        self.connections.spawn(async move {
+            let opened = timeout(gateway.settings.connect_timeout, upgrade.open()).await;
+            let Ok(Some(opened)) = opened else { return };
+            let settings = &gateway.settings;
+            let link = Link::new(opened.socket, settings.outbox_bytes);
+            let intake = Intake::new(
+                settings.max_message_bytes,
+                settings.max_messages_per_second,
+                &opened.first_bytes,
+            );
+            drop(opened.first_bytes);
+            let client = Client::new(link, protocol);
+            gateway.feed.hub.enter(&client);
+            metrics::connected(protocol);
+            if gateway.shutdown().is_cancelled() {
+                client.link.close(CloseReason::Draining);
+            }
+            let ending = gateway.drive(&client, intake, hello).await;
+            gateway.retire(&client);
+            gateway.feed.hub.leave(&client);
+            metrics::disconnected(protocol, ending);
+            tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
+            drop(place);
+        });
+    }
+
+    async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: Intake, hello: Hello) -> Ending {
+        match client.protocol {
+            Protocol::SocketIo => {
+                let application = SocketIoClient::new(self.clone(), client.clone(), hello);
+                let rules = socketio::rules(&self.settings);
+                drive(&client.link, &mut SocketIo::new(client.link.clone(), application, rules), intake).await
+            }
+            Protocol::WebSocket => {
+                let mut session = WebSocketClient::new(self.clone(), client.clone(), hello);
+                drive(&client.link, &mut session, intake).await
+            }
+        }
+    }
+}
+
+/// A connection's places under the limits; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) _address: AddressPermit,
+    pub(crate) _peer: synapse_chassis::serve::Peer,
+}
+
+impl Who {
+    /// Whether it may act as this user.
+    pub fn may_act_as(&self, user: &str) -> bool {
+        self.identity.may_act_as(user)
+    }
+
+    /// Whether it is nobody in particular, where a key is set.
+    pub fn is_anonymous(&self) -> bool {
+        self.identity.is_anonymous()
+    }
+
+    /// Whether its word is taken.
+    pub fn is_by_word(&self) -> bool {
+        self.identity.is_by_word()
+    }
+
+    /// Whether this may take the other's place on a connection: the same user with another token, or
+    /// anyone where there was nobody.
+    pub fn may_succeed(&self, other: &Self) -> bool {
+        other.is_anonymous() || other.is_by_word() || (self.user == other.user && !self.is_anonymous())
+    }
+}

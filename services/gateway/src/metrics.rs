@@ -1,0 +1,85 @@
+//! What operators see, under the names of the field.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use synapse_realtime::driver::Ending;
+
+use crate::{frames::Protocol, streams::Stream};
+
+/// Says what each metric means. To be called once, after the recorder is there.
+pub fn describe() {
+    describe_gauge!("client_connections_inflight", "Connections that are open, by protocol");
+    describe_counter!("client_num_server_disconnects", "Connections ended by the gateway, by close code");
+    describe_counter!("client_recover", "Clients that came back, by whether nothing was missing");
+    describe_histogram!("client_ping_pong_duration_seconds", "Time from a ping to its answer");
+    describe_counter!("client_refused", "Connections turned away before they were open, by reason");
+    describe_histogram!(
+        "node_broadcast_duration_seconds",
+        "Time to hand a batch of events to all its receivers"
+    );
+    describe_counter!("transport_messages_sent", "Events handed to connections, by protocol");
+    describe_counter!("stream_events", "Events read, by stream");
+    describe_counter!("stream_entries_skipped", "Entries that hold no valid event, by stream and reason");
+    describe_counter!("stream_entries_lost", "Entries trimmed before they were read, by stream");
+    describe_counter!("stream_position_resets", "Times a stream's ids went back, as after a fail-over");
+    describe_counter!("redis_reader_errors", "Times reading the streams failed");
+    describe_gauge!("history_bytes", "Memory the recent history takes");
+}
+
+pub(crate) fn connected(protocol: Protocol) {
+    gauge!("client_connections_inflight", "protocol" => protocol.name()).increment(1);
+}
+
+pub(crate) fn disconnected(protocol: Protocol, ending: Ending) {
+    gauge!("client_connections_inflight", "protocol" => protocol.name()).decrement(1);
+    if let Ending::ServerClosed(reason) = ending {
+        counter!("client_num_server_disconnects", "code" => reason.code().to_string()).increment(1);
+    }
+}
+
+pub(crate) fn refused(reason: &'static str) {
+    counter!("client_refused", "reason" => reason).increment(1);
+}
+
+pub(crate) fn recovered(recovered: bool) {
+    counter!("client_recover", "recovered" => if recovered { "yes" } else { "no" }).increment(1);
+}
+
+pub(crate) fn ponged(after: Duration) {
+    histogram!("client_ping_pong_duration_seconds").record(after);
+}
+
+pub(crate) fn broadcast(took: Duration) {
+    histogram!("node_broadcast_duration_seconds").record(took);
+}
+
+pub(crate) fn sent(protocol: Protocol, count: usize) {
+    if count > 0 {
+        counter!("transport_messages_sent", "protocol" => protocol.name()).increment(count as u64);
+    }
+}
+
+pub(crate) fn read(stream: Stream, count: usize) {
+    counter!("stream_events", "stream" => stream.key()).increment(count as u64);
+}
+
+pub(crate) fn skipped(stream: Stream, reason: &'static str) {
+    counter!("stream_entries_skipped", "stream" => stream.key(), "reason" => reason).increment(1);
+}
+
+pub(crate) fn lost(stream: Stream, count: u64) {
+    counter!("stream_entries_lost", "stream" => stream.key()).increment(count);
+}
+
+pub(crate) fn position_reset(stream: Stream) {
+    counter!("stream_position_resets", "stream" => stream.key()).increment(1);
+}
+
+pub(crate) fn reader_error() {
+    counter!("redis_reader_errors").increment(1);
+}
+
+pub(crate) fn history(bytes: usize) {
+    gauge!("history_bytes").set(bytes as f64);
+}

@@ -1,0 +1,341 @@
+//! Reads every stream once for the whole process.
+//!
+//! One connection of its own, one blocking read over all streams, always from concrete ids: `$`
+//! would miss what comes between two reads. Nothing here waits for a client.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use synapse_rs::{
+    EntryId, RedisSettings,
+    backoff::Backoff,
+    event::DecodeError,
+    shutdown::Shutdown,
+    stream::{BlockingConnection, Connection, Entry, StreamError, StreamInfo},
+};
+use tokio::sync::watch;
+
+use crate::{
+    feed::Feed,
+    history::Capacity,
+    metrics,
+    position::Position,
+    sealed::{Live, Sealer},
+    streams::{COUNT, Stream, StreamSet},
+};
+
+/// Entries read at a time, of each stream.
+const COUNT_PER_READ: usize = 512;
+/// How long a read waits for entries. A connection that is silent for longer is taken for dead.
+const BLOCK: Duration = Duration::from_secs(5);
+/// Bytes of payload handed out together.
+const BATCH_BYTES: usize = 256 << 10;
+/// Entries read at a time when the history is loaded.
+const LOAD_PAGE: usize = 500;
+/// How long a key that is no stream is left alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Reads streams into a [`Feed`].
+#[derive(Debug)]
+pub struct Reader {
+    redis: RedisSettings,
+    feed: Arc<Feed>,
+    sealer: Sealer,
+    capacity: Capacity,
+    /// How far each stream has been read.
+    at: Position,
+    /// How many entries had been appended to each stream up to there, if the server counts them.
+    added: [Option<u64>; COUNT],
+    is_loaded: watch::Sender<bool>,
+    backoff: Backoff,
+    complaints: Complaints,
+}
+
+/// Why a connection is given up.
+enum SessionEnd {
+    /// The process leaves.
+    Shutdown,
+    /// A key that was no stream may be one by now.
+    LookAgain,
+}
+
+impl Reader {
+    /// A reader that has read nothing. `capacity` is how much of the past it loads.
+    pub fn new(redis: RedisSettings, feed: Arc<Feed>, sealer: Sealer, capacity: Capacity) -> Self {
+        Self {
+            redis,
+            feed,
+            sealer,
+            capacity,
+            at: Position::default(),
+            added: [None; COUNT],
+            is_loaded: watch::Sender::new(false),
+            backoff: Backoff::default(),
+            complaints: Complaints::default(),
+        }
+    }
+
+    /// Becomes true when the history has been loaded.
+    pub fn is_loaded(&self) -> watch::Receiver<bool> {
+        self.is_loaded.subscribe()
+    }
+
+    /// Reads until told to stop.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                ended = self.session(&shutdown) => ended,
+            };
+            let error = match ended {
+                Ok(SessionEnd::Shutdown) => return,
+                Ok(SessionEnd::LookAgain) => continue,
+                Err(error) => error,
+            };
+            metrics::reader_error();
+            if self.backoff.attempts() == 0 {
+                tracing::warn!(%error, "the streams can't be read; trying again until they can");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(self.backoff.next_delay()) => {}
+            }
+        }
+    }
+
+    /// Connects and reads until something ends it.
+    async fn session(&mut self, shutdown: &Shutdown) -> Result<SessionEnd, StreamError> {
+        let connection = Connection::open(&self.redis).await?;
+        let readable = self.take_stock(&connection).await?;
+        let mut blocking = BlockingConnection::open(&self.redis).await?;
+        let look_again = tokio::time::Instant::now() + LOOK_AGAIN;
+        loop {
+            let positions: Vec<_> =
+                readable.iter().map(|stream| (stream.key().to_owned(), self.at[stream])).collect();
+            let read = tokio::select! {
+                () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),
+                read = blocking.read(&positions, COUNT_PER_READ, BLOCK) => read?,
+            };
+            if self.backoff.attempts() > 0 {
+                tracing::info!("the streams are read again");
+                self.backoff.reset();
+            }
+            self.take(read);
+            if readable != StreamSet::ALL && tokio::time::Instant::now() > look_again {
+                return Ok(SessionEnd::LookAgain);
+            }
+        }
+    }
+
+    /// Compares each stream with what was read of it; the first time, loads its past. The streams that can be read.
+    async fn take_stock(&mut self, connection: &Connection) -> Result<StreamSet, StreamError> {
+        let mut readable = StreamSet::default();
+        let mut extents = Vec::new();
+        for stream in Stream::all() {
+            match connection.extent(stream.key()).await {
+                Ok(info) => {
+                    readable.insert(stream);
+                    extents.push((stream, info));
+                }
+                Err(error) if error.code() == Some("WRONGTYPE") => {
+                    tracing::error!(
+                        stream = stream.key(),
+                        "this key holds something else than a stream; delete or rename it"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if *self.is_loaded.borrow() {
+            for (stream, info) in extents {
+                self.compare(stream, info.as_ref());
+            }
+        } else {
+            self.load(connection, &extents).await?;
+            self.is_loaded.send_replace(true);
+            self.backoff.reset();
+        }
+        Ok(readable)
+    }
+
+    // === after a connection was lost ===
+
+    /// Finds out whether a stream's ids went back, or entries were trimmed unread.
+    fn compare(&mut self, stream: Stream, info: Option<&StreamInfo>) {
+        let newest = info.map_or(EntryId::MIN, |info| info.last_generated_id);
+        if newest < self.at[stream] {
+            tracing::warn!(
+                stream = stream.key(),
+                read = %self.at[stream],
+                newest = %newest,
+                "the stream's ids went back, as after a fail-over or a loss of data; reading on from its last entry"
+            );
+            metrics::position_reset(stream);
+            self.restart(stream, newest, info.and_then(|info| info.entries_added));
+            return;
+        }
+        let Some((info, first)) = info.and_then(|info| Some((info, info.first_id?))) else { return };
+        if first <= self.at[stream] {
+            return;
+        }
+        let before_first = info.entries_added.map(|added| added.saturating_sub(info.length));
+        let lost = match (before_first, self.added[stream.index()]) {
+            (Some(before_first), Some(added)) => before_first.saturating_sub(added),
+            _ => 0,
+        };
+        self.added[stream.index()] = before_first;
+        if lost > 0 {
+            tracing::error!(
+                stream = stream.key(),
+                lost,
+                "entries were trimmed before they were read; all clients are sent away so that they learn of the gap"
+            );
+            metrics::lost(stream, lost);
+            self.restart(stream, before(first), before_first);
+            self.feed.close_all(synapse_realtime::close::CloseReason::EventsLost);
+        }
+    }
+
+    fn restart(&mut self, stream: Stream, at: EntryId, added: Option<u64>) {
+        self.at[stream] = at;
+        self.added[stream.index()] = added;
+        self.feed.restart(stream, at);
+    }
+
+    // === at the start ===
+
+    /// Loads the recent past of all streams, as much as the history holds.
+    async fn load(
+        &mut self,
+        connection: &Connection,
+        extents: &[(Stream, Option<StreamInfo>)],
+    ) -> Result<(), StreamError> {
+        let mut past = Vec::new();
+        let mut begin = Position::default();
+        for (stream, info) in extents {
+            let last = info.as_ref().map_or(EntryId::MIN, |info| info.last_generated_id);
+            let entries = self.load_stream(connection, *stream, last).await?;
+            begin[*stream] = entries.last().map_or(last, |oldest| before(oldest.id));
+            past.extend(entries.into_iter().map(|entry| (*stream, entry)));
+            self.added[stream.index()] = info.as_ref().and_then(|info| info.entries_added);
+        }
+        for stream in Stream::all() {
+            self.restart(stream, begin[stream], self.added[stream.index()]);
+        }
+        past.sort_by_key(|(stream, entry)| (entry.id, *stream));
+        self.hand_out(past);
+        for (stream, info) in extents {
+            // The last entry appended may have been deleted since.
+            let last = info.as_ref().map_or(EntryId::MIN, |info| info.last_generated_id);
+            self.at[*stream] = self.at[*stream].max(last);
+        }
+        self.feed.publish(&[], self.at);
+        Ok(())
+    }
+
+    /// The newest entries of a stream, newest first.
+    async fn load_stream(
+        &self,
+        connection: &Connection,
+        stream: Stream,
+        last: EntryId,
+    ) -> Result<Vec<Entry>, StreamError> {
+        let (mut entries, mut bytes) = (Vec::<Entry>::new(), 0);
+        let mut from = last;
+        while entries.len() < self.capacity.events && bytes < self.capacity.bytes && from > EntryId::MIN {
+            let count = LOAD_PAGE.min(self.capacity.events - entries.len());
+            let page = connection.rev_range(stream.key(), from, EntryId::MIN, count).await?;
+            let is_last = page.len() < count;
+            bytes += page.iter().map(Entry::size_bytes).sum::<usize>();
+            from = page.last().map_or(EntryId::MIN, |oldest| before(oldest.id));
+            entries.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    // === as they come ===
+
+    fn take(&mut self, read: Vec<(String, Vec<Entry>)>) {
+        let mut entries = Vec::new();
+        for (key, read) in read {
+            let Some(stream) = Stream::of_key(&key) else { continue };
+            if let Some(added) = &mut self.added[stream.index()] {
+                *added += read.len() as u64;
+            }
+            entries.extend(read.into_iter().map(|entry| (stream, entry)));
+        }
+        // Each stream's own entries are in order already.
+        entries.sort_by_key(|(stream, entry)| (entry.id, *stream));
+        self.hand_out(entries);
+    }
+
+    /// Decodes entries and hands them out in portions.
+    fn hand_out(&mut self, entries: Vec<(Stream, Entry)>) {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut sequence = self.feed.next_sequence();
+        for (stream, entry) in entries {
+            self.at[stream] = entry.id;
+            let Some(event) = self.seal(stream, &entry, sequence) else { continue };
+            sequence += 1;
+            bytes += event.sealed.cost();
+            events.push(event);
+            if bytes >= BATCH_BYTES {
+                self.feed.publish(&events, self.at);
+                events.clear();
+                bytes = 0;
+            }
+        }
+        self.feed.publish(&events, self.at);
+    }
+
+    fn seal(&mut self, stream: Stream, entry: &Entry, sequence: u64) -> Option<Live> {
+        match self.sealer.seal(stream, entry, sequence, self.at) {
+            Ok(Some(event)) => {
+                metrics::read(stream, 1);
+                Some(event)
+            }
+            Ok(None) => {
+                metrics::skipped(stream, "no_event");
+                None
+            }
+            Err(error) => {
+                metrics::skipped(stream, "invalid");
+                self.complaints.once(stream, entry.id, &error);
+                None
+            }
+        }
+    }
+}
+
+/// The greatest id less than this one; itself for the least.
+fn before(id: EntryId) -> EntryId {
+    match (id.ms.checked_sub(1), id.seq.checked_sub(1)) {
+        (_, Some(seq)) => EntryId::new(id.ms, seq),
+        (Some(ms), None) => EntryId::new(ms, u64::MAX),
+        (None, None) => id,
+    }
+}
+
+/// Logs invalid entries once per stream and field, not once per entry.
+#[derive(Debug, Default)]
+struct Complaints(HashSet<(Stream, String)>);
+
+/// Kinds of complaints that are remembered; names of unknown fields are the publishers' choice.
+const MAX_COMPLAINTS: usize = 1_000;
+
+impl Complaints {
+    fn once(&mut self, stream: Stream, id: EntryId, error: &DecodeError) {
+        let kind = (stream, error.field().to_owned());
+        if self.0.len() < MAX_COMPLAINTS && self.0.insert(kind) {
+            tracing::warn!(
+                stream = stream.key(),
+                %id,
+                %error,
+                "an entry is not a valid event and was skipped; others with the same fault are only counted"
+            );
+        }
+    }
+}

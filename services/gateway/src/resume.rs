@@ -1,0 +1,262 @@
+//! Coming back without a gap: from where a client left to the present.
+//!
+//! [`Resume::begin`] stops handing events to the client and finds out where it stands and whether
+//! anything in between is gone; [`Resume::catch_up`] sends it what it has missed, from memory or
+//! from Redis, as fast as it reads and no faster, until it stands where everyone does.
+
+use std::sync::Arc;
+
+use synapse_realtime::close::CloseReason;
+use synapse_rs::{
+    EntryId, Filter,
+    stream::{Entry, StreamError, StreamInfo},
+};
+
+use crate::{
+    client::Client,
+    feed::{Feed, Step},
+    metrics,
+    position::{After, Position},
+    redis_access::RedisAccess,
+    sealed::{Sealed, Sealer},
+    streams::{Stream, StreamSet},
+};
+
+/// Entries read from Redis at a time, of each stream.
+const PAGE: usize = 100;
+/// Bytes written before the client must have read them.
+const CHUNK: usize = 256 << 10;
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Of these streams.
+    pub streams: StreamSet,
+    /// Only such events.
+    pub condition: Option<Filter>,
+    /// First what has come since then.
+    pub after: Option<After>,
+    /// First as many of the latest.
+    pub last: Option<usize>,
+}
+
+/// Where a client stands when it begins to catch up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// What comes follows this.
+    pub position: Position,
+    /// Nothing that it would have got since is gone.
+    pub recovered: bool,
+}
+
+/// Brings a client to the present.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// Where events come from as they come, and from memory.
+    pub feed: Arc<Feed>,
+    /// Where older ones come from.
+    pub redis: Arc<RedisAccess>,
+    /// How they are decoded and encoded.
+    pub sealer: Sealer,
+}
+
+impl Resume {
+    /// Changes what a client asks for and finds out from where it is to catch up.
+    pub async fn begin(&self, client: &Client, request: Request) -> Result<Begun, StreamError> {
+        let held = self.feed.hold(client);
+        let mut progress = self.feed.progress();
+        // The feed is dropped only when nobody holds it any more, and we do.
+        let _ = progress.wait_for(|progress| progress.sequence >= held).await;
+        client.change(|subscriptions| subscriptions.subscribe(request.streams, request.condition));
+        let mut cursor = client.cursor().unwrap_or_default();
+        let mut recovered = true;
+        match (request.after, request.last) {
+            (Some(after), _) => {
+                for stream in request.streams.iter() {
+                    let wish = match after {
+                        After::Position(position) => position[stream],
+                        After::Entry(id) => id,
+                    };
+                    let (start, whole) = self.start(stream, wish).await?;
+                    cursor[stream] = start;
+                    recovered &= whole;
+                }
+                metrics::recovered(recovered);
+            }
+            (None, Some(last)) => {
+                let before = self.feed.before_last(last, request.streams, client);
+                request.streams.iter().for_each(|stream| cursor[stream] = before[stream]);
+            }
+            (None, None) => {}
+        }
+        client.set_cursor(cursor);
+        Ok(Begun { position: cursor, recovered })
+    }
+
+    /// From where a client that has been at `wish` can be brought on, and whether all since is there.
+    async fn start(&self, stream: Stream, wish: EntryId) -> Result<(EntryId, bool), StreamError> {
+        let (floor, head) = self.feed.extent();
+        if wish >= floor[stream] && wish <= head[stream] {
+            return Ok((wish, true));
+        }
+        let info = self.redis.extent(stream.key()).await?;
+        let last = info.as_ref().map_or(EntryId::MIN, |info| info.last_generated_id);
+        if wish > last {
+            // Of another server, or of a time that Redis has forgotten.
+            return Ok((head[stream], false));
+        }
+        Ok((wish, !is_gone(info.as_ref(), wish)))
+    }
+
+    /// Sends a client what it has missed. `whole` is what it was told: nothing is missing.
+    pub async fn catch_up(self, client: Arc<Client>, whole: bool) -> Result<(), CloseReason> {
+        let mut progress = self.feed.progress();
+        while let Some(mut cursor) = client.cursor() {
+            progress.mark_unchanged();
+            match self.feed.next_step(&client, &cursor, client.wanted()) {
+                Step::Done => break,
+                // The feed is dropped only when nobody holds it any more, and we do.
+                Step::Wait => drop(progress.changed().await),
+                Step::Take(events) => {
+                    let mut chunk = Chunk::new(&client);
+                    for event in events {
+                        cursor[event.stream] = event.id;
+                        chunk.push(&event, cursor).await;
+                    }
+                    chunk.finish(cursor).await;
+                }
+                Step::ReadOlder => {
+                    if let Err(error) = self.read_older(&client, cursor, whole).await? {
+                        tracing::warn!(%error, "a client can't be brought up to date");
+                        return Err(CloseReason::Unavailable);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one page of what is older than the history.
+    async fn read_older(
+        &self,
+        client: &Client,
+        cursor: Position,
+        whole: bool,
+    ) -> Result<Result<(), StreamError>, CloseReason> {
+        let wanted = client.wanted();
+        let (floor, head) = self.feed.extent();
+        let old: StreamSet = wanted.iter().filter(|stream| cursor[*stream] < floor[*stream]).collect();
+        let page = match self.page(cursor, wanted, &floor, &head).await {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut at = cursor;
+        let mut chunk = Chunk::new(client);
+        for (stream, entry) in &page.entries {
+            at[*stream] = entry.id;
+            // What can't be decoded was counted when it was read as it came.
+            if let Ok(Some(live)) = self.sealer.seal(*stream, entry, 0, at) {
+                chunk.push(&live.sealed, at).await;
+            }
+        }
+        for stream in wanted.iter() {
+            at[stream] = at[stream].max(page.until.min(head[stream]));
+        }
+        if whole {
+            for stream in old.iter() {
+                match self.redis.extent(stream.key()).await {
+                    Ok(info) if is_gone(info.as_ref(), cursor[stream]) => {
+                        return Err(CloseReason::EventsLost);
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        }
+        chunk.finish(at).await;
+        Ok(Ok(()))
+    }
+
+    /// Reads on from the cursor, at most to where the history begins.
+    async fn page(
+        &self,
+        cursor: Position,
+        wanted: StreamSet,
+        floor: &Position,
+        head: &Position,
+    ) -> Result<Page, StreamError> {
+        let old = wanted.iter().filter(|stream| cursor[*stream] < floor[*stream]);
+        let mut until = old.map(|stream| floor[stream]).max().unwrap_or_default();
+        let mut entries = Vec::new();
+        for stream in wanted.iter() {
+            let to = until.min(head[stream]);
+            if cursor[stream] >= to {
+                continue;
+            }
+            let page = self.redis.range(stream.key(), cursor[stream].next(), to, PAGE).await?;
+            if let Some(last) = page.last().filter(|_| page.len() == PAGE) {
+                until = until.min(last.id);
+            }
+            entries.extend(page.into_iter().map(|entry| (stream, entry)));
+        }
+        entries.retain(|(_, entry)| entry.id <= until);
+        entries.sort_by_key(|(stream, entry)| (entry.id, *stream));
+        Ok(Page { entries, until })
+    }
+}
+
+/// Entries of several streams in the order of their ids.
+struct Page {
+    entries: Vec<(Stream, Entry)>,
+    /// Nothing up to here is missing.
+    until: EntryId,
+}
+
+/// Whether an entry after this one was in the stream and is no longer.
+fn is_gone(info: Option<&StreamInfo>, after: EntryId) -> bool {
+    let Some(info) = info else { return after > EntryId::MIN };
+    if after >= info.last_generated_id {
+        return false;
+    }
+    if info.max_deleted_id.is_some_and(|deleted| deleted > after) {
+        return true;
+    }
+    let nothing_was_removed = info.entries_added == Some(info.length);
+    !nothing_was_removed && info.first_id.is_none_or(|first| first > after)
+}
+
+/// Frames for one client, sent in portions that it must have read before the next.
+struct Chunk<'a> {
+    client: &'a Client,
+    frames: Vec<u8>,
+    count: usize,
+}
+
+impl<'a> Chunk<'a> {
+    fn new(client: &'a Client) -> Self {
+        Self { client, frames: Vec::new(), count: 0 }
+    }
+
+    /// Adds an event, if the client wants it. The client's cursor moves with what is sent.
+    async fn push(&mut self, event: &Sealed, cursor: Position) {
+        if self.client.wants(event) {
+            self.client.protocol.push_event(&mut self.frames, event, &cursor);
+            self.count += 1;
+            if self.frames.len() >= CHUNK {
+                self.finish(cursor).await;
+            }
+        }
+    }
+
+    /// Sends what has gathered. There is no wait between sending and moving the cursor, so that a
+    /// client that asks for something else meanwhile gets nothing twice.
+    async fn finish(&mut self, cursor: Position) {
+        if !self.frames.is_empty() {
+            metrics::sent(self.client.protocol, self.count);
+            self.client.link.send(std::mem::take(&mut self.frames));
+            self.count = 0;
+        }
+        self.client.set_cursor(cursor);
+        self.client.link.drained().await;
+    }
+}

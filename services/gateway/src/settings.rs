@@ -1,0 +1,123 @@
+//! What the gateway reads beside the common settings.
+
+use std::time::Duration;
+
+use synapse_chassis::settings::{About, Environment, SettingError};
+
+use crate::history::Capacity;
+
+synapse_chassis::variables! {
+    /// What the gateway reads.
+    pub VARIABLES:
+    /// How much may wait for one connection; a client that reads more slowly is closed with code 3001 and comes back.
+    OUTBOX_BYTES: Bytes = "4MiB";
+    /// The largest message a client may send; beyond it 3502.
+    MAX_MESSAGE_BYTES: Bytes = "64KiB";
+    /// How many messages a client may send each second; beyond it 3503. 0: any number.
+    MAX_MESSAGES_PER_SECOND: Number = "100";
+    /// How many connections one address may have; one more is answered with 429. 0: any number. Many users may
+    /// share an address; behind a proxy set TRUSTED_PROXIES first.
+    MAX_CONNECTIONS_PER_ADDRESS: Number = "0";
+    /// How many rooms one connection may be in.
+    MAX_ROOMS: Number = "32";
+    /// How many recent events are kept in memory for clients that come back; older ones are read from Redis.
+    HISTORY_EVENTS: Number = "20000";
+    /// How much memory they may take.
+    HISTORY_BYTES: Bytes = "32MiB";
+    /// How often each connection is asked whether it lives.
+    PING_INTERVAL: Duration = "25s";
+    /// How long it may take to answer; beyond it 3002.
+    PING_TIMEOUT: Duration = "20s";
+    /// How long a client may take to finish the protocol's handshake; beyond it 3006.
+    CONNECT_TIMEOUT: Duration = "45s";
+    /// How often a quiet connection is told its position.
+    POSITION_INTERVAL: Duration = "25s";
+}
+
+/// The service in the words of `--help`.
+pub const ABOUT: About = About {
+    name: "synapse-gateway",
+    version: env!("CARGO_PKG_VERSION"),
+    summary: "forwards every stream to Socket.IO and WebSocket clients",
+    default_port: 5008,
+    variables: VARIABLES,
+};
+
+/// What the gateway is configured by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes: usize,
+    /// Bytes of a client's message.
+    pub max_message_bytes: usize,
+    /// Messages of a client each second; 0 for any number.
+    pub max_messages_per_second: u32,
+    /// Connections of one address; 0 for any number.
+    pub max_connections_per_address: usize,
+    /// Rooms of one connection.
+    pub max_rooms: usize,
+    /// What is kept in memory of the past.
+    pub history: Capacity,
+    /// Time between two pings.
+    pub ping_interval: Duration,
+    /// Time for the answer.
+    pub ping_timeout: Duration,
+    /// Time for the protocol's handshake.
+    pub connect_timeout: Duration,
+    /// Time between two positions.
+    pub position_interval: Duration,
+}
+
+impl Settings {
+    /// Reads and checks all of it.
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let duration = |variable| match environment.duration(variable)? {
+            Duration::ZERO => Err(environment.refused(variable, "a duration longer than 0")),
+            duration => Ok(duration),
+        };
+        Ok(Self {
+            outbox_bytes: environment.bytes(&OUTBOX_BYTES, 64 << 10..=1 << 30)?,
+            max_message_bytes: environment.bytes(&MAX_MESSAGE_BYTES, 1 << 10..=16 << 20)?,
+            max_messages_per_second: environment.number(&MAX_MESSAGES_PER_SECOND, 0..=1_000_000)?,
+            max_connections_per_address: environment.number(&MAX_CONNECTIONS_PER_ADDRESS, 0..=1_000_000)?,
+            max_rooms: environment.number(&MAX_ROOMS, 3..=10_000)?,
+            history: Capacity {
+                events: environment.number(&HISTORY_EVENTS, 0..=10_000_000)?,
+                bytes: environment.bytes(&HISTORY_BYTES, 0..=64 << 30)?,
+            },
+            ping_interval: duration(&PING_INTERVAL)?,
+            ping_timeout: duration(&PING_TIMEOUT)?,
+            connect_timeout: duration(&CONNECT_TIMEOUT)?,
+            position_interval: duration(&POSITION_INTERVAL)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name: &str, value: &str) -> String {
+        Settings::read(&Environment::from_map([(name, value)])).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let settings = Settings::read(&Environment::default()).unwrap();
+        assert_eq!(settings.outbox_bytes, 4 << 20);
+        assert_eq!(settings.max_message_bytes, 64 << 10);
+        assert_eq!(settings.ping_interval, Duration::from_secs(25));
+        assert_eq!(settings.ping_timeout, Duration::from_secs(20));
+        assert_eq!(settings.history.events, 20_000);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_is_allowed() {
+        for (name, value) in
+            [("OUTBOX_BYTES", "1"), ("MAX_ROOMS", "none"), ("PING_INTERVAL", "0"), ("HISTORY_EVENTS", "-1")]
+        {
+            let message = refused(name, value);
+            assert!(message.contains(name) && message.contains(value), "{message}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Which events of the streams a client asks for.
+
+use std::sync::Arc;
+
+use synapse_rs::{Event, Filter};
+
+use crate::streams::{COUNT, Stream, StreamSet};
+
+/// The streams a client asks for, some with a condition.
+#[derive(Clone, Debug, Default)]
+pub struct Subscriptions {
+    /// Asked for at all.
+    streams: StreamSet,
+    /// Of these, asked for with a condition.
+    conditional: StreamSet,
+    /// The conditions; nothing is allocated while there are none.
+    conditions: Option<Box<[Option<Arc<Filter>>; COUNT]>>,
+}
+
+impl Subscriptions {
+    /// Every stream, unconditionally.
+    pub fn everything() -> Self {
+        Self { streams: StreamSet::ALL, ..Self::default() }
+    }
+
+    /// The streams asked for.
+    pub fn streams(&self) -> StreamSet {
+        self.streams
+    }
+
+    /// Asks for these streams with this condition, whatever was asked of them before.
+    pub fn subscribe(&mut self, streams: StreamSet, condition: Option<Filter>) {
+        self.unsubscribe(streams);
+        self.streams = self.streams.with(streams);
+        let Some(condition) = condition.filter(|condition| !condition.is_empty()).map(Arc::new) else {
+            return;
+        };
+        self.conditional = self.conditional.with(streams);
+        let conditions = self.conditions.get_or_insert_default();
+        for stream in streams.iter() {
+            conditions[stream.index()] = Some(condition.clone());
+        }
+    }
+
+    /// Asks for these streams no more.
+    pub fn unsubscribe(&mut self, streams: StreamSet) {
+        self.streams = self.streams.without(streams);
+        self.conditional = self.conditional.without(streams);
+        if self.conditional.is_empty() {
+            self.conditions = None;
+        }
+    }
+
+    /// Whether every event of these streams is asked for.
+    pub fn wants_all_of(&self, streams: StreamSet) -> bool {
+        self.streams.without(self.conditional).contains_all(streams)
+    }
+
+    /// Whether this event is asked for. `event` is called only if its fields matter; an event whose
+    /// fields can't be had meets no condition.
+    pub fn wants<'a>(
+        &self,
+        stream: Stream,
+        event: impl FnOnce() -> Option<std::borrow::Cow<'a, Event>>,
+    ) -> bool {
+        if !self.conditional.contains(stream) {
+            return self.streams.contains(stream);
+        }
+        let condition = self.conditions.as_ref().and_then(|conditions| conditions[stream.index()].as_ref());
+        condition.is_none_or(|condition| event().is_some_and(|event| condition.matches(&event)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(name: &str) -> StreamSet {
+        StreamSet::named(name).unwrap()
+    }
+
+    fn wants(subscriptions: &Subscriptions, key: &str, model: &str) -> bool {
+        let event = Event::new("x").with("model_name", model);
+        subscriptions.wants(Stream::of_key(key).unwrap(), || Some(Cow::Owned(event)))
+    }
+
+    #[test]
+    fn the_last_word_on_a_stream_counts_and_leaves_other_streams_alone() {
+        let mut subscriptions = Subscriptions::default();
+        let only_m = Filter::from_json(&json!({"model_name": "m"})).unwrap();
+        subscriptions.subscribe(named("model-events").with(named("inference-events")), Some(only_m));
+        assert!(wants(&subscriptions, "model-events", "m"));
+        assert!(!wants(&subscriptions, "model-events", "other"));
+        assert!(!wants(&subscriptions, "training-events", "m"));
+        assert!(!subscriptions.wants_all_of(named("model-events")));
+
+        subscriptions.subscribe(named("model-events"), None);
+        assert!(wants(&subscriptions, "model-events", "other"));
+        assert!(!wants(&subscriptions, "inference-events", "other"));
+        assert!(subscriptions.wants_all_of(named("model-events")));
+
+        subscriptions.unsubscribe(named("inference-events"));
+        assert!(!wants(&subscriptions, "inference-events", "m"));
+        assert!(subscriptions.conditions.is_none(), "conditions of nothing are kept");
+    }
+
+    #[test]
+    fn fields_are_looked_at_only_if_they_matter() {
+        let everything = Subscriptions::everything();
+        assert!(everything.wants_all_of(StreamSet::ALL));
+        for stream in Stream::all() {
+            assert!(everything.wants(stream, || panic!("no condition needs the fields")));
+        }
+    }
+}

@@ -4,9 +4,10 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
-    time::Duration,
+    sync::LazyLock,
+    time::{Duration, SystemTime},
 };
 
 use synapse_test_support::{eventually, free_port};
@@ -18,11 +19,32 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn hello() -> PathBuf {
+/// The example, which `cargo test` has built unless only this file was asked for.
+static HELLO: LazyLock<PathBuf> = LazyLock::new(|| {
     let tests = std::env::current_exe().unwrap();
     let path = tests.parent().unwrap().parent().unwrap().join("examples/hello");
-    assert!(path.exists(), "build it first: cargo build -p synapse-chassis --example hello");
+    let built = path.metadata().and_then(|file| file.modified()).ok();
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changed = [package.join("src"), package.join("examples")].iter().map(|path| last_change(path)).max();
+    assert!(built >= changed, "{} is out of date: run cargo test -p synapse-chassis", path.display());
     path
+});
+
+/// When a source in this folder was written last.
+fn last_change(folder: &Path) -> SystemTime {
+    let changes = folder.read_dir().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let is_source = entry.path().extension().is_some_and(|extension| extension == "rs");
+        match entry.file_type().unwrap().is_dir() {
+            true => last_change(&entry.path()),
+            // Tests of units are not in the example.
+            false if is_source && entry.file_name() != "tests.rs" => {
+                entry.metadata().unwrap().modified().unwrap()
+            }
+            false => SystemTime::UNIX_EPOCH,
+        }
+    });
+    changes.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 struct Process {
@@ -32,7 +54,7 @@ struct Process {
 
 impl Process {
     fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let mut child = TokioCommand::new(hello())
+        let mut child = TokioCommand::new(&*HELLO)
             .env_clear()
             .envs(variables.iter().copied())
             .args(arguments)
@@ -225,13 +247,13 @@ async fn a_port_that_is_taken_exits_1_and_names_it() {
 
 #[tokio::test]
 async fn help_and_version_are_printed_whatever_the_settings() {
-    let output = Command::new(hello()).arg("--help").env("PORT", "bad").output().unwrap();
+    let output = Command::new(&*HELLO).arg("--help").env("PORT", "bad").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.success() && text.contains("--answer-time DURATION (ANSWER_TIME) [default: 0]"),
         "{text}"
     );
-    let output = Command::new(hello()).arg("--version").output().unwrap();
+    let output = Command::new(&*HELLO).arg("--version").output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("hello {}\n", env!("CARGO_PKG_VERSION")));
 }
 

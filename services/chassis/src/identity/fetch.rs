@@ -59,12 +59,20 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
+    /// Trusts the certificate authorities of this machine.
     pub(super) fn new(url: Url) -> Result<Self, FetchError> {
+        Self::trusting(url, authorities)
+    }
+
+    fn trusting(
+        url: Url,
+        authorities: impl FnOnce() -> Result<RootCertStore, FetchError>,
+    ) -> Result<Self, FetchError> {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = url.port_or_known_default().ok_or_else(|| FetchError::Host(host.clone()))?;
         let tls = if url.scheme() == "https" {
             let name = ServerName::try_from(host.clone()).map_err(|_| FetchError::Host(host.clone()))?;
-            Some((connector()?, name))
+            Some((connector(authorities()?)?, name))
         } else {
             None
         };
@@ -108,17 +116,12 @@ impl Fetcher {
             let body = Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await;
             body.map(|body| body.to_bytes().to_vec()).map_err(|error| FetchError::Body(error.to_string()))
         };
-        // The connection moves only while it is polled; it ends with the answer.
+        // The connection moves only while it is polled. An error of it is also the answer's, unless
+        // that is complete: some servers end TLS without saying so.
         tokio::pin!(answer, connection);
-        let mut open = true;
-        loop {
-            tokio::select! {
-                answer = &mut answer => return answer,
-                ended = &mut connection, if open => {
-                    ended?;
-                    open = false;
-                }
-            }
+        tokio::select! {
+            answer = &mut answer => answer,
+            _ = connection => answer.await,
         }
     }
 }
@@ -129,7 +132,7 @@ impl std::fmt::Debug for Fetcher {
     }
 }
 
-fn connector() -> Result<TlsConnector, FetchError> {
+fn authorities() -> Result<RootCertStore, FetchError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -137,6 +140,10 @@ fn connector() -> Result<TlsConnector, FetchError> {
         let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
         return Err(FetchError::Authorities(errors.join("; ")));
     }
+    Ok(roots)
+}
+
+fn connector(roots: RootCertStore) -> Result<TlsConnector, FetchError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -145,3 +152,6 @@ fn connector() -> Result<TlsConnector, FetchError> {
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,7 +165,10 @@ async fn what_is_not_a_token_is_refused() {
     let good = hs256(SECRET.as_bytes(), &claims());
     let (head, signature) = good.rsplit_once('.').unwrap();
     let flipped = if signature.starts_with('A') { "B" } else { "A" };
-    let critical = json!({ "alg": "HS256", "crit": ["exp"], "exp": 1 });
+    let long = json!({ "sub": "42", "exp": in_seconds(60), "x": "x".repeat(MAX_TOKEN_BYTES) });
+    let mut critical = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    critical.crit = Some(vec!["http://example.com/unknown".into()]);
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     for token in [
         String::new(),
         ".".into(),
@@ -177,8 +180,8 @@ async fn what_is_not_a_token_is_refused() {
         format!("{head}.{flipped}{}", &signature[1..]),
         format!("{good} "),
         hs256(b"another secret", &claims()),
-        forged(&critical, &claims(), b""),
-        "x".repeat(MAX_TOKEN_BYTES + 1),
+        jsonwebtoken::encode(&critical, &claims(), &key).unwrap(),
+        hs256(SECRET.as_bytes(), &long),
     ] {
         assert!(matches!(refusal(&authenticator, &token).await, Refusal::TokenInvalid(_)), "{token}");
     }
@@ -189,6 +192,10 @@ async fn what_is_not_a_token_is_refused() {
 fn what_is_not_a_sound_public_key_is_refused_at_the_start_without_printing_it() {
     let truncated: String =
         RSA.public_pem.lines().take(3).chain(["-----END PUBLIC KEY-----"]).collect::<Vec<_>>().join("\n");
+    // A well-formed key whose point is none of the curve.
+    let mut der = pem::parse(&EC.public_pem).unwrap().into_contents();
+    *der.last_mut().unwrap() ^= 1;
+    let off_curve = pem::encode(&pem::Pem::new("PUBLIC KEY", der));
     for (pem, hint) in [
         ("hello", "BEGIN PUBLIC KEY"),
         (RSA.private_pem.as_str(), "never a private one"),
@@ -197,6 +204,7 @@ fn what_is_not_a_sound_public_key_is_refused_at_the_start_without_printing_it() 
         (WEAK_RSA.public_pem.as_str(), "2048 bits"),
         (p384_public_pem().as_str(), "P-256"),
         (truncated.as_str(), "BEGIN PUBLIC KEY"),
+        (off_curve.as_str(), "P-256"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "openssl x509"),
     ] {
         let common = Common::read(&Environment::from_map([("JWT_PUBLIC_KEY", pem)]), 1).unwrap();

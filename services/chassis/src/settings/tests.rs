@@ -195,6 +195,11 @@ fn a_secret_is_never_printed() {
         read(&[("JWT_SECRET", "hunter2"), ("REDIS_URL_FILE", path), ("REDIS_PASSWORD", "hunter2")]).unwrap();
     let environment = Environment::from_map([("JWT_SECRET", "hunter2")]);
     assert!(!format!("{common:?} {environment:?}").contains("hunter2"));
+    let pin =
+        Variable { name: "PIN", kind: Kind::Secret, default: None, meaning: "a secret of another form" };
+    let environment = Environment::from_map([("PIN", "hunter2")]);
+    let message = environment.number(&pin, 0..=9999_u16).unwrap_err().to_string();
+    assert_eq!(message, "PIN is \"***\"; allowed: a whole number from 0 to 9999");
     for url in [
         "redis://ann:hunter2@h:x",
         "http://ann:hunter2@h",

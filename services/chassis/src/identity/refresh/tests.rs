@@ -282,6 +282,11 @@ fn in_a_set_the_kid_chooses_the_key_and_the_key_the_algorithm() {
     assert!(matches!(check(ED.sign_as(Some("b"), &claims())), Err(Failure::Refused(_))));
     assert!(matches!(check(EC.sign_as(Some("a"), &claims())), Err(Failure::Refused(_))));
     assert!(matches!(check(ED.sign_as(Some("z"), &claims())), Err(Failure::UnknownKey)));
+    let mut nameless = ED.jwk("x");
+    nameless.as_object_mut().unwrap().remove("kid");
+    let nameless = jwks::read(set(&[nameless]).as_bytes()).unwrap();
+    assert!(matches!(checker.check(&ED.sign_as(Some("z"), &claims()), &nameless), Err(Failure::UnknownKey)));
+    assert!(checker.check(&ED.sign(&claims()), &nameless).is_ok());
     // Without a kid every key of the algorithm is tried.
     assert!(check(OTHER_ED.sign(&claims())).is_ok());
     assert!(check(RSA.sign(&claims())).is_ok());

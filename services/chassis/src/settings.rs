@@ -14,6 +14,7 @@ mod arguments;
 mod environment;
 mod error;
 mod redis;
+mod reference;
 mod values;
 mod variable;
 
@@ -21,6 +22,7 @@ pub use arguments::{Command, help};
 pub use environment::Environment;
 pub use error::SettingError;
 pub use redis::*;
+pub use reference::{assert_documented, reference};
 pub use values::{parse_bytes, parse_duration};
 pub use variable::{Kind, Variable};
 

@@ -340,3 +340,15 @@ fn a_value_that_is_not_utf8_is_refused_only_where_it_is_read() {
     let secret = Environment::from_os([("JWT_SECRET_FILE".into(), broken())]);
     assert_eq!(Common::read(&secret, 1).unwrap_err().to_string(), "JWT_SECRET_FILE is not valid UTF-8");
 }
+
+#[test]
+fn the_documentation_lists_the_variables_as_they_are() {
+    for variables in [COMMON, REDIS, IDENTITY] {
+        assert_documented(variables);
+    }
+}
+
+#[test]
+fn a_change_of_a_variable_must_be_documented() {
+    assert!(std::panic::catch_unwind(|| assert_documented(EXAMPLE)).is_err());
+}

@@ -339,3 +339,6 @@ impl Complaints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The gateway as its clients see it: a real Redis, the whole service on a free port, real sockets.
+
+#![allow(clippy::unwrap_used, reason = "tests state invariants by unwrapping")]
+
+mod audience;
+mod faults;
+mod limits;
+mod resume;
+mod rooms;
+mod support;

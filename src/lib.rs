@@ -34,6 +34,9 @@ pub mod shutdown;
 pub mod stream;
 pub mod tail;
 
+#[cfg(feature = "python")]
+mod python;
+
 pub use config::RedisSettings;
 pub use event::Event;
 pub use filter::Filter;

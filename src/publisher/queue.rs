@@ -73,6 +73,7 @@ pub(super) struct Depth {
     pub settled_before: u64,
     pub events: u64,
     pub bytes: u64,
+    pub queued: u64,
     pub queued_bytes: usize,
 }
 
@@ -88,6 +89,7 @@ impl State {
             settled_before: self.settled_before,
             events: self.events,
             bytes: self.bytes,
+            queued: self.ready.iter().map(|batch| batch.len() as u64).sum(),
             queued_bytes: self.ready_bytes,
         }
     }

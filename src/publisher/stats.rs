@@ -14,8 +14,8 @@ pub struct Stats {
     pub outstanding: u64,
     /// Bytes of their requests.
     pub outstanding_bytes: u64,
-    /// Bytes of requests that wait to be written.
-    pub queued_bytes: u64,
+    /// Of those outstanding: how many wait to be written.
+    pub queued: u64,
     /// Events that redis has.
     pub published: u64,
     /// Events sent more than once, since the connection broke or the server refused them for the moment.
@@ -134,7 +134,7 @@ impl Counters {
         Stats {
             outstanding: depth.events,
             outstanding_bytes: depth.bytes,
-            queued_bytes: depth.queued_bytes as u64,
+            queued: depth.queued,
             published: inner.published,
             retried: inner.retried,
             failed: inner.failed,

@@ -1,0 +1,116 @@
+//! Each cause to a named exception. The classes are Python's own, in `synapse_rs.errors`.
+
+use pyo3::{
+    PyErr, PyTypeInfo as _,
+    exceptions::{PyRuntimeError, PyValueError},
+    prelude::*,
+    sync::PyOnceLock,
+    types::PyType,
+};
+
+use crate::{
+    config::InvalidRedisUrl,
+    consumer::ConsumeError,
+    event::InvalidEvent,
+    filter::InvalidFilter,
+    publisher::{DeliveryError, FlushError, PublishError},
+    stream::StreamError,
+};
+
+macro_rules! exception {
+    ($function:ident, $name:literal) => {
+        fn $function(message: impl std::fmt::Display) -> PyErr {
+            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            new(&CLASS, $name, message.to_string())
+        }
+    };
+}
+
+exception!(synapse_error, "SynapseError");
+exception!(connection_failed, "ConnectionFailed");
+exception!(queue_full, "QueueFull");
+exception!(delivery_error, "DeliveryError");
+exception!(invalid_event, "InvalidEvent");
+exception!(closed, "Closed");
+
+fn new(class: &'static PyOnceLock<Py<PyType>>, name: &str, message: String) -> PyErr {
+    Python::attach(|py| match class.import(py, "synapse_rs.errors", name) {
+        Ok(class) => PyErr::from_type(class.clone(), message),
+        // The package is broken or being torn down: the message still gets out.
+        Err(_) => PyErr::from_type(PyRuntimeError::type_object(py), message),
+    })
+}
+
+impl From<PublishError> for PyErr {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::InvalidEvent(error) => error.into(),
+            PublishError::InvalidStream { .. } => invalid_event(error),
+            PublishError::QueueFull(_) => queue_full(error),
+            PublishError::Closed => closed(error),
+        }
+    }
+}
+
+impl From<InvalidEvent> for PyErr {
+    fn from(error: InvalidEvent) -> Self {
+        invalid_event(error)
+    }
+}
+
+impl From<DeliveryError> for PyErr {
+    fn from(error: DeliveryError) -> Self {
+        delivery_error(error)
+    }
+}
+
+impl From<FlushError> for PyErr {
+    fn from(error: FlushError) -> Self {
+        delivery_error(error)
+    }
+}
+
+impl From<StreamError> for PyErr {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Unreachable { .. } | StreamError::Unauthorized { .. } => connection_failed(error),
+            StreamError::Refused { .. } | StreamError::Unexpected { .. } => synapse_error(error),
+        }
+    }
+}
+
+impl From<ConsumeError> for PyErr {
+    fn from(error: ConsumeError) -> Self {
+        match error {
+            ConsumeError::InvalidSetting { .. } => PyValueError::new_err(error.to_string()),
+            ConsumeError::Stream(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvalidRedisUrl> for PyErr {
+    fn from(error: InvalidRedisUrl) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<InvalidFilter> for PyErr {
+    fn from(error: InvalidFilter) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+/// An event that is no event at all: not even its fields can be walked.
+pub(super) fn not_an_event(message: impl std::fmt::Display) -> PyErr {
+    invalid_event(message)
+}
+
+/// Used after it was closed.
+pub(super) fn is_closed(message: impl std::fmt::Display) -> PyErr {
+    closed(message)
+}
+
+/// Nothing was heard in time.
+pub(super) fn not_delivered(message: impl std::fmt::Display) -> PyErr {
+    delivery_error(message)
+}

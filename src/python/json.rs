@@ -1,0 +1,141 @@
+//! Python values as JSON text, written straight into the buffer.
+
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
+};
+
+use super::errors::not_an_event;
+use crate::event::encode::MAX_JSON_DEPTH;
+
+/// Appends a value; `field` names it in errors.
+pub(super) fn write(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>) -> PyResult<()> {
+    write_at(field, value, body, 0)
+}
+
+fn write_at(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>, depth: usize) -> PyResult<()> {
+    if depth > MAX_JSON_DEPTH {
+        return Err(not_an_event(format!("field {field} is nested deeper than {MAX_JSON_DEPTH} levels")));
+    }
+    if value.is_none() {
+        body.extend_from_slice(b"null");
+    } else if let Ok(text) = value.cast::<PyString>() {
+        write_str(text.to_str()?, body);
+    } else if let Ok(value) = value.cast::<PyBool>() {
+        body.extend_from_slice(if value.is_true() { b"true" } else { b"false" });
+    } else if value.is_instance_of::<PyInt>() {
+        write_int(field, value, body)?;
+    } else if let Ok(number) = value.cast::<PyFloat>() {
+        write_float(field, number.value(), body)?;
+    } else if let Ok(dict) = value.cast::<PyDict>() {
+        write_dict(field, dict, body, depth)?;
+    } else if let Ok(list) = value.cast::<PyList>() {
+        write_items(field, list.iter(), body, depth)?;
+    } else if let Ok(tuple) = value.cast::<PyTuple>() {
+        write_items(field, tuple.iter(), body, depth)?;
+    } else {
+        write_at(field, &plain(field, value)?, body, depth + 1)?;
+    }
+    Ok(())
+}
+
+fn write_dict(field: &str, dict: &Bound<'_, PyDict>, body: &mut Vec<u8>, depth: usize) -> PyResult<()> {
+    body.push(b'{');
+    for (place, (key, value)) in dict.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        let key = key.cast::<PyString>().map_err(|_| {
+            not_an_event(format!(
+                "field {field} holds an object with the key {}, expected a string",
+                repr(&key)
+            ))
+        })?;
+        write_str(key.to_str()?, body);
+        body.push(b':');
+        write_at(field, &value, body, depth + 1)?;
+    }
+    body.push(b'}');
+    Ok(())
+}
+
+fn write_items<'py>(
+    field: &str,
+    items: impl Iterator<Item = Bound<'py, PyAny>>,
+    body: &mut Vec<u8>,
+    depth: usize,
+) -> PyResult<()> {
+    body.push(b'[');
+    for (place, item) in items.enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        write_at(field, &item, body, depth + 1)?;
+    }
+    body.push(b']');
+    Ok(())
+}
+
+fn write_int(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>) -> PyResult<()> {
+    let mut buffer = itoa::Buffer::new();
+    let text = match (value.extract::<i64>(), value.extract::<u64>()) {
+        (Ok(number), _) => buffer.format(number),
+        (_, Ok(number)) => buffer.format(number),
+        _ => return Err(too_large(field, value)),
+    };
+    body.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn write_float(field: &str, number: f64, body: &mut Vec<u8>) -> PyResult<()> {
+    if !number.is_finite() {
+        return Err(not_an_event(format!("field {field} holds {number}, expected a finite number")));
+    }
+    serde_json::to_writer(body, &number).map_err(|error| not_an_event(format!("field {field}: {error}")))
+}
+
+fn write_str(text: &str, body: &mut Vec<u8>) {
+    serde_json::to_writer(body, text).expect("writing text to memory can't fail");
+}
+
+/// An integer that no reader of the streams could take.
+pub(super) fn too_large(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    not_an_event(format!("field {field} is {}, expected an integer of at most 64 bits", repr(value)))
+}
+
+/// What a value of a class that JSON does not know stands for: dates and UUIDs their text, dataclasses
+/// and pydantic models their fields, enumerations their value, `NumPy`'s scalars a number.
+pub(super) fn plain<'py>(field: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    for method in [intern!(py, "isoformat"), intern!(py, "model_dump"), intern!(py, "item")] {
+        if value.hasattr(method)? {
+            return value.call_method0(method);
+        }
+    }
+    if value.hasattr(intern!(py, "__dataclass_fields__"))? {
+        return py.import(intern!(py, "dataclasses"))?.call_method1(intern!(py, "asdict"), (value,));
+    }
+    let class = value.get_type();
+    let is_text = class.name()?.to_str()? == "UUID" || value.hasattr(intern!(py, "__fspath__"))?;
+    if is_text {
+        return Ok(value.str()?.into_any());
+    }
+    if value.hasattr(intern!(py, "_value_"))? {
+        return value.getattr(intern!(py, "_value_"));
+    }
+    Err(not_an_event(format!(
+        "field {field} is {} of type {}, expected str, int, float, bool, None, list or dict",
+        repr(value),
+        class.name()?
+    )))
+}
+
+/// A value as Python shows it, cut short.
+pub(super) fn repr(value: &Bound<'_, PyAny>) -> String {
+    let text = value.repr().map_or_else(|_| "a value".to_owned(), |text| text.to_string());
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

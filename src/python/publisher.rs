@@ -1,0 +1,477 @@
+//! `Publisher`.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use pyo3::{
+    exceptions::PyValueError,
+    intern,
+    prelude::*,
+    types::{PyDict, PyString},
+};
+
+use super::{
+    encode,
+    errors::{is_closed, not_an_event},
+    receipt::Receipt,
+    runtime,
+    settings::{redis, seconds},
+};
+use crate::{
+    config::RedisSettings,
+    event::encode::{EntryEncoder, Limits},
+    fork,
+    publisher::{self as core, PublishError, PublisherConfig},
+    stream::{Connection, INFERENCE_EVENTS, StreamError},
+};
+
+/// What to do with an event that finds the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnFull {
+    /// Wait in a plain thread, raise in one whose event loop is running.
+    Default,
+    Wait,
+    Raise,
+    Drop,
+}
+
+impl OnFull {
+    fn read(text: Option<&str>) -> PyResult<Self> {
+        match text {
+            None => Ok(Self::Default),
+            Some("wait") => Ok(Self::Wait),
+            Some("raise") => Ok(Self::Raise),
+            Some("drop") => Ok(Self::Drop),
+            Some(other) => Err(PyValueError::new_err(format!(
+                "on_full is {other:?}, expected \"wait\", \"raise\" or \"drop\""
+            ))),
+        }
+    }
+}
+
+/// Accepts events and has them sent by the module's background thread.
+#[pyclass(frozen, subclass, module = "synapse_rs._core")]
+pub(super) struct Publisher {
+    settings: RedisSettings,
+    config: PublisherConfig,
+    on_full: OnFull,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+/// Held only for moments, with the interpreter attached: so no other thread holds it at a fork.
+struct State {
+    closed: bool,
+    dropped: u64,
+    started: Option<Started>,
+}
+
+struct Started {
+    /// The process it belongs to.
+    generation: u64,
+    publisher: core::Publisher,
+}
+
+/// Every publisher that was started in this process, for the flush at exit.
+static STARTED: Mutex<Vec<Started>> = Mutex::new(Vec::new());
+
+#[pymethods]
+impl Publisher {
+    #[new]
+    #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
+        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, linger = 0.0, timeout = 30.0,
+        max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
+    fn new(
+        url: &str,
+        source: &str,
+        maxlen: u64,
+        stream_maxlen: Option<HashMap<String, u64>>,
+        queue_events: u64,
+        queue_bytes: u64,
+        on_full: Option<&str>,
+        linger: f64,
+        timeout: f64,
+        max_batch_bytes: usize,
+        max_entry_bytes: usize,
+        max_fields: usize,
+    ) -> PyResult<Self> {
+        at_least("queue_events", queue_events, 1)?;
+        at_least("queue_bytes", queue_bytes, 1024)?;
+        at_least("max_batch_bytes", max_batch_bytes as u64, 1024)?;
+        at_least("max_entry_bytes", max_entry_bytes as u64, 256)?;
+        at_least("max_fields", max_fields as u64, 4)?;
+        if source.is_empty() {
+            return Err(PyValueError::new_err(
+                "source is empty, expected the name of this program, for example \"cyrex\"",
+            ));
+        }
+        let config = PublisherConfig {
+            source: source.to_owned(),
+            maxlen,
+            stream_maxlen: stream_maxlen.unwrap_or_default(),
+            queue_events,
+            queue_bytes,
+            linger: seconds("linger", linger)?,
+            max_batch_bytes,
+            limits: Limits { max_fields, max_bytes: max_entry_bytes },
+        };
+        Ok(Self {
+            settings: redis(url)?,
+            config,
+            on_full: OnFull::read(on_full)?,
+            timeout: seconds("timeout", timeout)?,
+            state: Mutex::new(State { closed: false, dropped: 0, started: None }),
+        })
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let connect = connect(self.settings.clone(), seconds("timeout", timeout)?);
+        let handle = runtime::handle()?;
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        handle.spawn(async move {
+            let _ = sender.send(connect.await);
+        });
+        let connected = py.detach(move || receiver.recv());
+        connected.unwrap_or_else(|_| Err(is_closed("the background thread ended")))
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    }
+
+    fn publish(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        self.accept(py, stream, false, encode).map(drop)
+    }
+
+    fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        let receipt = self.accept(py, stream, true, encode)?;
+        Ok(Receipt::new(receipt.expect("an event with a receipt is accepted or refused, never dropped")))
+    }
+
+    fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
+        // All are encoded before the first is accepted: an invalid one leaves nothing behind.
+        let mut bodies = Vec::new();
+        let mut body = Vec::new();
+        for (place, event) in events.try_iter()?.enumerate() {
+            let start = body.len();
+            let encoded = encode::event(&mut body, stream, &event?, &self.config).map_err(|error| {
+                if error.is_instance_of::<PyValueError>(py) {
+                    return not_an_event(format!(
+                        "event {place} of the list: {}; none was published",
+                        error.value(py)
+                    ));
+                }
+                error
+            })?;
+            bodies.push((start..body.len(), encoded));
+        }
+        let count = bodies.len();
+        for (range, encoded) in bodies {
+            let encode = |scratch: &mut Vec<u8>| {
+                scratch.extend_from_slice(&body[range.clone()]);
+                Ok(encoded.clone())
+            };
+            self.accept(py, stream, false, encode)?;
+        }
+        Ok(count)
+    }
+
+    #[pyo3(signature = (*, model_name, version, latency_ms, user_id = None, request_id = None, tokens_used = None,
+        cost = None, confidence = None, success = None, error = None, **extra))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of an event")]
+    fn publish_inference(
+        &self,
+        py: Python<'_>,
+        model_name: &Bound<'_, PyAny>,
+        version: &Bound<'_, PyAny>,
+        latency_ms: &Bound<'_, PyAny>,
+        user_id: Option<&Bound<'_, PyAny>>,
+        request_id: Option<&Bound<'_, PyAny>>,
+        tokens_used: Option<&Bound<'_, PyAny>>,
+        cost: Option<&Bound<'_, PyAny>>,
+        confidence: Option<&Bound<'_, PyAny>>,
+        success: Option<bool>,
+        error: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let success = success.unwrap_or(error.is_none());
+        let name = if success { "inference-complete" } else { "inference-failed" };
+        let encode = |body: &mut Vec<u8>| {
+            let mut entry = EntryEncoder::begin(body, INFERENCE_EVENTS, name, &self.config.limits)?;
+            encode::field(&mut entry, "model_name", model_name)?;
+            encode::field(&mut entry, "version", version)?;
+            encode::field(&mut entry, "latency_ms", latency_ms)?;
+            let optional = [
+                ("user_id", user_id),
+                ("request_id", request_id),
+                ("tokens_used", tokens_used),
+                ("cost", cost),
+                ("confidence", confidence),
+                ("error", error),
+            ];
+            for (field, value) in optional {
+                if let Some(value) = value {
+                    encode::field(&mut entry, field, value)?;
+                }
+            }
+            entry.bool("success", success)?;
+            if let Some(extra) = extra {
+                encode::all(&mut entry, extra)?;
+            }
+            Ok(entry.finish(&self.config.source, SystemTime::now())?)
+        };
+        self.accept(py, INFERENCE_EVENTS, false, encode).map(drop)
+    }
+
+    fn publish_async<'py>(
+        &self,
+        py: Python<'py>,
+        stream: String,
+        event: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let publisher = self.started()?;
+        let mut body = Vec::new();
+        let encoded = encode::event(&mut body, &stream, event, &self.config)?;
+        let accept = move || {
+            publisher.publish_encoded(&stream, false, |scratch| {
+                scratch.extend_from_slice(&body);
+                Ok::<_, PublishError>(encoded.clone())
+            })
+        };
+        let room_in = self.started()?;
+        // Accepted at once when there is room: no trip through the background thread then.
+        match accept() {
+            Ok(_) => done(py),
+            Err(PublishError::QueueFull(full)) => runtime::awaitable(py, async move {
+                let mut full = full;
+                loop {
+                    room_in.room(full, None).await;
+                    match accept() {
+                        Err(PublishError::QueueFull(still)) => full = still,
+                        other => return Ok(other.map(drop)?),
+                    }
+                }
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = seconds("timeout", timeout)?;
+        let Some(publisher) = self.running() else { return Ok(()) };
+        Ok(py.detach(|| publisher.flush_blocking(timeout))?)
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = seconds("timeout", timeout)?;
+        let Some(publisher) = self.running() else { return done(py) };
+        runtime::awaitable(py, async move { Ok(publisher.flush(timeout).await?) })
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.running().map(|publisher| publisher.stats()).unwrap_or_default();
+        let dict = PyDict::new(py);
+        dict.set_item("queued", stats.queued)?;
+        dict.set_item("in_flight", stats.outstanding.saturating_sub(stats.queued))?;
+        dict.set_item("outstanding_bytes", stats.outstanding_bytes)?;
+        dict.set_item("published", stats.published)?;
+        dict.set_item("retried", stats.retried)?;
+        dict.set_item("failed", stats.failed)?;
+        dict.set_item("dropped", self.lock().dropped)?;
+        dict.set_item("possible_duplicates", stats.possible_duplicates)?;
+        dict.set_item("lost_connections", stats.lost_connections)?;
+        dict.set_item("last_error", stats.last_error)?;
+        Ok(dict)
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = seconds("timeout", timeout)?;
+        self.lock().closed = true;
+        let Some(publisher) = self.running() else { return Ok(()) };
+        Ok(py.detach(|| publisher.close_blocking(timeout))?)
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = seconds("timeout", timeout)?;
+        self.lock().closed = true;
+        let Some(publisher) = self.running() else { return done(py) };
+        runtime::awaitable(py, async move { Ok(publisher.close(timeout).await?) })
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn __repr__<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        let text = format!("<Publisher {} source={:?}>", self.settings, self.config.source);
+        PyString::new(py, &text)
+    }
+}
+
+impl Publisher {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The publisher of this process, if it has published anything.
+    fn running(&self) -> Option<core::Publisher> {
+        let state = self.lock();
+        let started = state.started.as_ref()?;
+        (started.generation == fork::generation()).then(|| started.publisher.clone())
+    }
+
+    /// The publisher of this process, started if need be.
+    fn started(&self) -> PyResult<core::Publisher> {
+        let generation = fork::generation();
+        let mut state = self.lock();
+        if state.closed {
+            return Err(PublishError::Closed.into());
+        }
+        if let Some(started) = &state.started
+            && started.generation == generation
+        {
+            return Ok(started.publisher.clone());
+        }
+        // What a parent had queued stays the parent's: its publisher is left as it is, its locks untouched.
+        std::mem::forget(state.started.take());
+        let (publisher, writer) = core::Publisher::new(self.settings.clone(), self.config.clone());
+        runtime::handle()?.spawn(writer.run());
+        state.started = Some(Started { generation, publisher: publisher.clone() });
+        drop(state);
+        register(generation, &publisher);
+        Ok(publisher)
+    }
+
+    /// Accepts an event, doing what `on_full` says when there is no room; `None` if it was dropped.
+    fn accept(
+        &self,
+        py: Python<'_>,
+        stream: &str,
+        receipt: bool,
+        encode: impl Fn(&mut Vec<u8>) -> PyResult<crate::event::encode::Encoded>,
+    ) -> PyResult<Option<core::Receipt>> {
+        let publisher = self.started()?;
+        let mut deadline = None;
+        loop {
+            let accepted =
+                publisher.publish_encoded(stream, receipt, |body| encode(body).map_err(Refusal::Python));
+            let full = match accepted {
+                Ok(receipt) => return Ok(receipt),
+                Err(Refusal::Publish(PublishError::QueueFull(full))) => full,
+                Err(Refusal::Publish(error)) => return Err(error.into()),
+                Err(Refusal::Python(error)) => return Err(error),
+            };
+            match self.on_full {
+                OnFull::Drop if !receipt => {
+                    self.lock().dropped += 1;
+                    metrics::counter!("synapse_publisher_dropped_total").increment(1);
+                    return Ok(None);
+                }
+                OnFull::Drop | OnFull::Raise => return Err(PublishError::QueueFull(full).into()),
+                OnFull::Default if in_event_loop(py)? => return Err(PublishError::QueueFull(full).into()),
+                OnFull::Default | OnFull::Wait => {
+                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if !py.detach(|| publisher.room_blocking(full, left)) {
+                        return Err(PublishError::QueueFull(full).into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why an event was not accepted, by whom.
+enum Refusal {
+    Python(PyErr),
+    Publish(PublishError),
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        Self::Publish(error)
+    }
+}
+
+/// Says now what is wrong with the address, the password or the certificate.
+async fn connect(settings: RedisSettings, timeout: Duration) -> PyResult<()> {
+    if let Ok(connected) = tokio::time::timeout(timeout, Connection::open(&settings)).await {
+        return Ok(connected.map(drop)?);
+    }
+    let reason = format!("no answer within {timeout:?}");
+    Err(StreamError::Unreachable { address: settings.to_string(), reason }.into())
+}
+
+/// Whether this thread runs an event loop, which must not be held up.
+fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
+    let running = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "_get_running_loop"))?;
+    Ok(!running.is_none())
+}
+
+/// An awaitable that is done.
+fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
+    let future = event_loop.call_method0(intern!(py, "create_future"))?;
+    future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    Ok(future)
+}
+
+fn at_least(name: &str, value: u64, least: u64) -> PyResult<()> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("{name} is {value}, expected at least {least}")))
+}
+
+// === the end of the process ===
+
+fn register(generation: u64, publisher: &core::Publisher) {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    // A parent's are left as they are; those of this process that ended need no flush.
+    for index in (0..started.len()).rev() {
+        if started[index].generation != generation {
+            std::mem::forget(started.swap_remove(index));
+        } else if started[index].publisher.is_closed() {
+            started.swap_remove(index);
+        }
+    }
+    started.push(Started { generation, publisher: publisher.clone() });
+}
+
+/// Sends what is queued in any publisher of this process, for at most `timeout` seconds, and closes them.
+///
+/// Gives a line for each that could not send everything.
+#[pyfunction]
+pub(super) fn flush_all(py: Python<'_>, timeout: f64) -> PyResult<Vec<String>> {
+    let deadline = Instant::now() + seconds("timeout", timeout)?;
+    let generation = fork::generation();
+    let started = std::mem::take(&mut *STARTED.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut failures = Vec::new();
+    for Started { generation: of, publisher } in started {
+        if of != generation {
+            std::mem::forget(publisher);
+            continue;
+        }
+        if publisher.is_closed() {
+            continue;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Err(error) = py.detach(|| publisher.close_blocking(left)) {
+            failures.push(format!("{}: {error}", publisher.settings()));
+        }
+    }
+    Ok(failures)
+}

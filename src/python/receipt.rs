@@ -1,0 +1,159 @@
+//! `Receipt`: what became of one event.
+//!
+//! Receipts that are awaited are completed in bulk: the writer puts outcomes into a ring that belongs
+//! to the loop, and wakes the loop, through a socket it listens on, only when the ring was empty. So
+//! the writer never waits for the interpreter, and thousands of receipts cost one wake-up.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    sync::{Arc, Weak},
+};
+
+use parking_lot::Mutex;
+use pyo3::{
+    IntoPyObjectExt as _, exceptions::PyRuntimeError, intern, prelude::*, sync::PyOnceLock, types::PyString,
+};
+
+use super::{errors::not_delivered, settings::seconds};
+use crate::publisher::{self, Outcome};
+
+/// What became of one event: await it, or call `result()`.
+#[pyclass(frozen, module = "synapse_rs")]
+pub(super) struct Receipt {
+    inner: publisher::Receipt,
+}
+
+impl Receipt {
+    pub(super) fn new(inner: publisher::Receipt) -> Self {
+        Self { inner }
+    }
+}
+
+#[pymethods]
+impl Receipt {
+    #[pyo3(signature = (timeout = None))]
+    fn result<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyString>> {
+        let limit = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
+        match py.detach(|| self.inner.wait(limit)) {
+            Some(outcome) => entry_id(py, &outcome),
+            None => Err(not_delivered(format!(
+                "not acknowledged after {} s; the event stays queued and may still arrive",
+                timeout.unwrap_or_default()
+            ))),
+        }
+    }
+
+    fn done(&self) -> bool {
+        self.inner.outcome().is_some()
+    }
+
+    fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
+        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        if let Some(outcome) = self.inner.outcome() {
+            complete(&future, &outcome)?;
+        } else {
+            let ring = Arc::downgrade(&ring_of(&event_loop)?);
+            let future = future.clone().unbind();
+            self.inner.on_settled(move |outcome| ring_in(&ring, future, outcome));
+        }
+        future.call_method0(intern!(py, "__await__"))
+    }
+
+    fn __repr__(&self) -> String {
+        match self.inner.outcome() {
+            None => "<Receipt pending>".to_owned(),
+            Some(Ok(id)) => format!("<Receipt {id}>"),
+            Some(Err(error)) => format!("<Receipt failed: {error}>"),
+        }
+    }
+}
+
+fn entry_id<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Bound<'py, PyString>> {
+    match outcome {
+        Ok(id) => Ok(PyString::new(py, &id.to_string())),
+        Err(error) => Err(error.clone().into()),
+    }
+}
+
+/// Completes a future, unless it was cancelled meanwhile.
+fn complete(future: &Bound<'_, PyAny>, outcome: &Outcome) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    match entry_id(py, outcome) {
+        Ok(id) => future.call_method1(intern!(py, "set_result"), (id,))?,
+        Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_bound_py_any(py)?,))?,
+    };
+    Ok(())
+}
+
+// === the ring of a loop ===
+
+/// Outcomes that wait for their loop. Bounded by the receipts that are awaited.
+struct Ring {
+    settled: Mutex<Vec<(Py<PyAny>, Outcome)>>,
+    bell: UnixStream,
+}
+
+/// A loop's end of its ring; lives as long as the loop.
+#[pyclass(frozen)]
+struct LoopRing {
+    ring: Arc<Ring>,
+    listening: UnixStream,
+}
+
+#[pymethods]
+impl LoopRing {
+    /// Called by the loop when the bell has rung.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let _ = (&self.listening).read(&mut [0; 64]);
+        let settled = std::mem::take(&mut *self.ring.settled.lock());
+        for (future, outcome) in settled {
+            complete(future.bind(py), &outcome)?;
+        }
+        Ok(())
+    }
+}
+
+/// In the writer's thread: no interpreter is needed.
+fn ring_in(ring: &Weak<Ring>, future: Py<PyAny>, outcome: &Outcome) {
+    // A loop that is gone is not an error: nobody waits for the outcome any more.
+    let Some(ring) = ring.upgrade() else { return };
+    let mut settled = ring.settled.lock();
+    settled.push((future, outcome.clone()));
+    let was_empty = settled.len() == 1;
+    drop(settled);
+    if was_empty {
+        // A full socket has rung already.
+        let _ = (&ring.bell).write(&[1]);
+    }
+}
+
+/// The ring of a loop, made when it is first asked for.
+fn ring_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Ring>> {
+    static RINGS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let rings = RINGS.get_or_try_init(py, || {
+        let weakref = py.import(intern!(py, "weakref"))?;
+        PyResult::Ok(weakref.call_method0(intern!(py, "WeakKeyDictionary"))?.unbind())
+    })?;
+    let rings = rings.bind(py);
+    let known = rings.call_method1(intern!(py, "get"), (event_loop,))?;
+    if let Ok(known) = known.cast::<LoopRing>() {
+        return Ok(known.get().ring.clone());
+    }
+    let failed =
+        |error: std::io::Error| PyRuntimeError::new_err(format!("a socket to wake the loop: {error}"));
+    let (bell, listening) = UnixStream::pair().map_err(failed)?;
+    bell.set_nonblocking(true).map_err(failed)?;
+    listening.set_nonblocking(true).map_err(failed)?;
+    let fd = listening.as_raw_fd();
+    let ring = Arc::new(Ring { settled: Mutex::new(Vec::new()), bell });
+    let loop_ring = Bound::new(py, LoopRing { ring: ring.clone(), listening })?;
+    event_loop.call_method1(intern!(py, "add_reader"), (fd, loop_ring.getattr(intern!(py, "drain"))?))?;
+    rings.set_item(event_loop, loop_ring)?;
+    Ok(ring)
+}

@@ -1,0 +1,126 @@
+//! The one background thread of the module.
+//!
+//! It starts at first use, not at import. A child of `fork` finds by [`fork::generation`] that the
+//! thread is its parent's, leaves everything inherited untouched (leaked, no lock taken) and starts
+//! its own.
+
+use std::{
+    pin::Pin,
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3_asyncio::{
+    TaskLocals,
+    generic::{self, ContextExt, JoinError, Runtime},
+};
+use tokio::runtime::{Builder, Handle};
+
+use crate::fork;
+
+struct Host {
+    generation: u64,
+    handle: Handle,
+}
+
+static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
+
+/// The runtime of this process, started if it is not running.
+pub(super) fn handle() -> PyResult<&'static Handle> {
+    let generation = fork::generation();
+    loop {
+        let current = HOST.load(Ordering::Acquire);
+        if let Some(host) = leaked(current)
+            && host.generation == generation
+        {
+            return Ok(&host.handle);
+        }
+        let (host, runtime) = start(generation)?;
+        let host = Box::leak(Box::new(host));
+        if HOST.compare_exchange(current, host, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            let thread = std::thread::Builder::new().name("synapse-io".to_owned());
+            let run = move || runtime.block_on(std::future::pending::<()>());
+            thread
+                .spawn(run)
+                .map_err(|error| PyRuntimeError::new_err(format!("the background thread: {error}")))?;
+            return Ok(&host.handle);
+        }
+        // Another thread was faster; this runtime, which never ran, goes.
+    }
+}
+
+fn start(generation: u64) -> PyResult<(Host, tokio::runtime::Runtime)> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| PyRuntimeError::new_err(format!("the background runtime: {error}")))?;
+    Ok((Host { generation, handle: runtime.handle().clone() }, runtime))
+}
+
+#[expect(unsafe_code, reason = "an atomic pointer is the only shared place that needs no lock after a fork")]
+fn leaked(host: *mut Host) -> Option<&'static Host> {
+    // SAFETY: the pointer is null, or came from `Box::leak` in `handle` and is never freed.
+    unsafe { host.as_ref() }
+}
+
+/// A Python awaitable of a Rust future, run on the background thread.
+///
+/// Cancelling the awaitable drops the future.
+pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'p> IntoPyObject<'p> + Send + 'static,
+{
+    handle()?;
+    generic::future_into_py::<Background, F, T>(py, future)
+}
+
+/// The background thread, as the bridge between asyncio and tokio knows it.
+struct Background;
+
+struct Ended(tokio::task::JoinError);
+
+impl JoinError for Ended {
+    fn is_panic(&self) -> bool {
+        self.0.is_panic()
+    }
+
+    fn into_panic(self) -> Box<dyn std::any::Any + Send + 'static> {
+        self.0.into_panic()
+    }
+}
+
+type Joined = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
+
+impl Runtime for Background {
+    type JoinError = Ended;
+    type JoinHandle = Joined;
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Joined {
+        let task = handle().expect("the runtime was started before anything is spawned on it").spawn(future);
+        Box::pin(async move { task.await.map_err(Ended) })
+    }
+
+    fn spawn_blocking<F: FnOnce() + Send + 'static>(work: F) -> Joined {
+        let task =
+            handle().expect("the runtime was started before anything is spawned on it").spawn_blocking(work);
+        Box::pin(async move { task.await.map_err(Ended) })
+    }
+}
+
+tokio::task_local! {
+    static LOCALS: TaskLocals;
+}
+
+impl ContextExt for Background {
+    fn scope<F, R>(locals: TaskLocals, future: F) -> Pin<Box<dyn Future<Output = R> + Send>>
+    where
+        F: Future<Output = R> + Send + 'static,
+    {
+        Box::pin(LOCALS.scope(locals, future))
+    }
+
+    fn get_task_locals() -> Option<TaskLocals> {
+        LOCALS.try_with(Clone::clone).ok()
+    }
+}

@@ -148,7 +148,7 @@ impl Subscription {
 }
 
 fn delivery(stream: &str, entry: &str, deliveries: u32) -> PyResult<Delivery> {
-    let id = id
+    let id = entry
         .parse()
         .map_err(|error: crate::stream::MalformedEntryId| PyValueError::new_err(error.to_string()))?;
     Ok(Delivery { stream: stream.into(), id, deliveries, event: Event::default() })

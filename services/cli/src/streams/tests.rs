@@ -23,8 +23,8 @@ fn row(name: &str, length: u64, groups: Vec<GroupInfo>) -> Row {
         first_id: (length > 0).then(|| EntryId::new(400_000, 0)),
         last_generated_id: EntryId::new(if length > 0 { 995_000 } else { 0 }, 7),
         bytes: Some(1_468_006),
-        entries_added: length,
-        max_deleted_id: EntryId::MIN,
+        entries_added: Some(length),
+        max_deleted_id: Some(EntryId::MIN),
         groups: groups.len() as u64,
     };
     Row { name: name.to_owned(), info, groups }

@@ -1,9 +1,9 @@
 //! An event, its fields and their types.
 //!
-//! An event is an ordered set of named values, one of which, `event`, is its name. [`encode`]
-//! writes it as the flat field/value pairs of a stream entry, [`decode`] reads such pairs back from
-//! any of the three dialects on the streams, [`schema`] knows the types of the known fields,
-//! [`infer`] guesses those of the others.
+//! An event is an ordered set of named values, one of which, `event`, is its name.
+//! [`encode`](mod@encode) writes it as the flat field/value pairs of a stream entry,
+//! [`decode`](mod@decode) reads such pairs back from any of the three dialects on the streams,
+//! [`schema`] knows the types of the known fields, [`infer()`] guesses those of the others.
 
 pub mod decode;
 pub mod encode;

@@ -1,6 +1,6 @@
 //! Reads an event from the field/value pairs of a stream entry.
 //!
-//! Three dialects share the streams, in any mix: what [`encode`](super::encode) and the Python
+//! Three dialects share the streams, in any mix: what [`encode`](mod@super::encode) and the Python
 //! publishers write (a pair per field), what TypeScript publishers write (likewise, JSON per
 //! value), and an envelope whose `payload` holds the event. The entry itself tells which it is.
 
@@ -41,7 +41,7 @@ type Pair<'a> = (&'a [u8], &'a [u8]);
 /// Reads the entry of a stream.
 ///
 /// Known fields get the type that [`schema`](super::schema) gives them, unknown ones what
-/// [`infer`](super::infer) makes of their text; older names become the present ones. Of a field
+/// [`infer`](super::infer()) makes of their text; older names become the present ones. Of a field
 /// that is there twice the last counts (as in every client that makes a map of the pairs), of a
 /// present and an older name the present one.
 ///

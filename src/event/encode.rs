@@ -2,7 +2,7 @@
 //!
 //! [`EntryEncoder`] appends the pairs to a request as they come: no value in between, no
 //! allocation per event. [`encode()`] does so for an [`Event`]. Both write what
-//! [`decode`](super::decode) reads back as the same event, or nothing at all.
+//! [`decode`](mod@super::decode) reads back as the same event, or nothing at all.
 
 mod entry;
 mod error;

@@ -1,8 +1,8 @@
 //! The known events of each stream and the types of their fields.
 //!
-//! One static table, [`ALL`], from which both [`encode`](super::encode) and
-//! [`decode`](super::decode) read, and which is listed as documentation. A field that the table
-//! does not name is unknown: its type is whatever [`infer`](super::infer) makes of its text.
+//! One static table, [`ALL`], from which both [`encode`](mod@super::encode) and
+//! [`decode`](mod@super::decode) read, and which is listed as documentation. A field that the table
+//! does not name is unknown: its type is whatever [`infer`](super::infer()) makes of its text.
 
 mod table;
 

@@ -117,31 +117,13 @@ impl<'a> EntryEncoder<'a> {
     /// An integer; a number with a fraction where one is expected.
     #[inline]
     pub fn u64(&mut self, field: &str, number: u64) -> Result<(), InvalidEvent> {
-        match self.place(field)? {
-            Place::Known(index, known) if known.kind == Kind::F64 => {
-                self.push_known(index, known, zmij::Buffer::new().format_finite(number as f64).as_bytes())
-            }
-            Place::Known(index, known) if known.kind == Kind::U64 => {
-                self.push_known(index, known, itoa::Buffer::new().format(number).as_bytes())
-            }
-            Place::Known(_, known) => Err(InvalidEvent::wrong_type(field, &Value::from(number), known.kind)),
-            Place::Unknown => self.push(field, itoa::Buffer::new().format(number).as_bytes()).map(drop),
-        }
+        self.integer(field, itoa::Buffer::new().format(number), number as f64)
     }
 
     /// An integer that may be negative.
     #[inline]
     pub fn i64(&mut self, field: &str, number: i64) -> Result<(), InvalidEvent> {
-        if let Ok(number) = u64::try_from(number) {
-            return self.u64(field, number);
-        }
-        match self.place(field)? {
-            Place::Known(index, known) if known.kind == Kind::F64 => {
-                self.push_known(index, known, zmij::Buffer::new().format_finite(number as f64).as_bytes())
-            }
-            Place::Known(_, known) => Err(InvalidEvent::wrong_type(field, &Value::from(number), known.kind)),
-            Place::Unknown => self.push(field, itoa::Buffer::new().format(number).as_bytes()).map(drop),
-        }
+        self.integer(field, itoa::Buffer::new().format(number), number as f64)
     }
 
     /// A number in its shortest form that keeps `.0` or an exponent: `45.0`, `1e+16`.
@@ -196,9 +178,10 @@ impl<'a> EntryEncoder<'a> {
         kind: JsonKind,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let mut known_index = None;
         let name = match self.place(field)? {
             Place::Known(index, known) if known.kind == Kind::Object && kind == JsonKind::Object => {
-                self.mark(index);
+                known_index = Some(index);
                 known.name
             }
             Place::Known(_, known) => {
@@ -212,12 +195,14 @@ impl<'a> EntryEncoder<'a> {
             }
             Place::Unknown => field,
         };
-        self.admit(name, 0)?;
-        resp::push_bulk(self.body, name.as_bytes());
-        let text = resp::push_bulk_with(self.body, write)?;
-        self.admit(name, text.len())?;
-        self.count(name, text.len());
-        Ok(json::check(field, &self.body[text], kind)?)
+        let before = self.body.len();
+        let written = self.push_json(name, kind, write);
+        if written.is_err() {
+            self.body.truncate(before);
+        } else if let Some(index) = known_index {
+            self.mark(index);
+        }
+        written
     }
 
     /// A value of any type; `null` is left out.
@@ -245,12 +230,7 @@ impl<'a> EntryEncoder<'a> {
     /// `source` names the publisher, `now` is the time of publication.
     pub fn finish(mut self, source: &str, now: SystemTime) -> Result<Encoded, InvalidEvent> {
         if let Some(field) = self.schema.missing(self.seen) {
-            return Err(InvalidEvent::Missing {
-                stream: self.stream.to_owned(),
-                event: self.event.to_owned(),
-                field: field.name,
-                expected: field.kind,
-            });
+            return Err(self.missing(field.name, field.kind));
         }
         for (field, value) in self.schema.defaults(self.seen) {
             self.bool(field.name, value)?;
@@ -260,12 +240,7 @@ impl<'a> EntryEncoder<'a> {
         }
         if !self.has("source") {
             if source.is_empty() {
-                return Err(InvalidEvent::Missing {
-                    stream: self.stream.to_owned(),
-                    event: self.event.to_owned(),
-                    field: "source",
-                    expected: Kind::String,
-                });
+                return Err(self.missing("source", Kind::String));
             }
             self.push("source", source.as_bytes())?;
         }
@@ -276,6 +251,23 @@ impl<'a> EntryEncoder<'a> {
         self.finished = true;
         let event_id = self.event_id.start - self.start..self.event_id.end - self.start;
         Ok(Encoded { fields: self.fields, bytes: self.bytes, event_id })
+    }
+
+    fn integer(&mut self, field: &str, digits: &str, as_float: f64) -> Result<(), InvalidEvent> {
+        match self.place(field)? {
+            Place::Known(index, known) if known.kind == Kind::F64 => {
+                self.push_known(index, known, zmij::Buffer::new().format_finite(as_float).as_bytes())
+            }
+            Place::Known(index, known) if known.kind == Kind::U64 && !digits.starts_with('-') => {
+                self.push_known(index, known, digits.as_bytes())
+            }
+            Place::Known(_, known) => Err(InvalidEvent::WrongType {
+                field: excerpt::cut(field),
+                found: format!("the number {digits}"),
+                expected: known.kind,
+            }),
+            Place::Unknown => self.push(field, digits.as_bytes()).map(drop),
+        }
     }
 
     fn known_str(
@@ -311,6 +303,7 @@ impl<'a> EntryEncoder<'a> {
     }
 
     fn unknown_str(&mut self, field: &str, text: &str) -> Result<(), InvalidEvent> {
+        self.admit(field, text.len())?;
         let read_as = infer(text);
         if let Some(read_as) = &read_as
             && field.contains(',')
@@ -324,6 +317,22 @@ impl<'a> EntryEncoder<'a> {
         if read_as.is_some() {
             self.strings.push(pair.name);
         }
+        Ok(())
+    }
+
+    fn push_json<E: From<InvalidEvent>>(
+        &mut self,
+        field: &str,
+        kind: JsonKind,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.admit(field, 0)?;
+        resp::push_bulk(self.body, field.as_bytes());
+        let text = resp::push_bulk_with(self.body, write)?;
+        self.admit(field, text.len())?;
+        let len = text.len();
+        json::check(field, &self.body[text], kind)?;
+        self.count(field, len);
         Ok(())
     }
 
@@ -366,6 +375,16 @@ impl<'a> EntryEncoder<'a> {
             return Err(InvalidEvent::Reserved { field: STRINGS_FIELD });
         }
         Ok(Place::Unknown)
+    }
+
+    #[cold]
+    fn missing(&self, field: &'static str, expected: Kind) -> InvalidEvent {
+        InvalidEvent::Missing {
+            stream: self.stream.to_owned(),
+            event: self.event.to_owned(),
+            field,
+            expected,
+        }
     }
 
     fn has(&self, field: &str) -> bool {

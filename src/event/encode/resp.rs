@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Bytes of the longest head we leave room for: `$`, nine digits, `\r\n`.
-const HEAD: usize = 12;
+/// Bytes of the longest head: `$`, the digits of `usize::MAX`, `\r\n`.
+const HEAD: usize = 1 + 20 + 2;
 /// The longest bulk string: Redis takes no longer one (`proto-max-bulk-len`).
 pub(super) const MAX_BULK_BYTES: usize = 512 * 1024 * 1024;
 
@@ -48,13 +48,8 @@ pub(super) fn push_bulk_with<E>(
     let mut head = itoa::Buffer::new();
     let digits = head.format(len).as_bytes();
     let moved = start + digits.len() + 3;
-    if moved <= text {
-        body.copy_within(text.., moved);
-        body.truncate(moved + len);
-    } else {
-        // Ten digits and more: refused by the limit in a moment.
-        body.splice(text..text, std::iter::repeat_n(0, moved - text));
-    }
+    body.copy_within(text.., moved);
+    body.truncate(moved + len);
     body[start] = b'$';
     body[start + 1..moved - 2].copy_from_slice(digits);
     body[moved - 2..moved].copy_from_slice(b"\r\n");

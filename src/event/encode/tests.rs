@@ -244,6 +244,18 @@ fn a_field_given_by_both_its_names_is_refused() {
 }
 
 #[test]
+fn a_known_field_that_is_written_twice_is_refused() {
+    let mut body = Vec::new();
+    let limits = Limits::default();
+    let mut entry = EntryEncoder::begin(&mut body, "platform-events", "task-created", &limits).unwrap();
+    entry.json_text("data", "{}", JsonKind::Object).unwrap();
+    let error = entry.json_text("data", "{}", JsonKind::Object).unwrap_err();
+    assert_eq!(error, InvalidEvent::Repeated { field: "data" });
+    entry.str("event", "task-created").unwrap();
+    assert_eq!(entry.str("event", "task-failed").unwrap_err(), InvalidEvent::Repeated { field: "event" });
+}
+
+#[test]
 fn an_event_without_a_name_is_refused() {
     for fields in [json!({}), json!({"event": ""}), json!({"event": null}), json!({"event_type": "x"})] {
         assert_eq!(refusal("s", &fields), InvalidEvent::NoName);
@@ -472,8 +484,10 @@ fn a_writer_of_json_that_fails_leaves_nothing_behind() {
         Err(error.clone())
     });
     assert_eq!(result, Err(error));
-    drop(entry);
-    assert_eq!(body, b"before");
+    entry.bool("after", true).unwrap();
+    entry.finish("test", UNIX_EPOCH).unwrap();
+    let pairs = read_pairs(&body[6..]).unwrap();
+    assert_eq!(pairs[1], (&b"after"[..], &b"true"[..]));
 }
 
 #[test]

@@ -219,3 +219,6 @@ fn flush(links: Vec<Arc<Link>>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use synapse_gateway::position::Position;
+use synapse_rs::EntryId;
 use synapse_test_support::RedisServer;
 use tokio::task::JoinHandle;
 
@@ -144,6 +146,57 @@ async fn a_second_subscription_while_the_first_catches_up_repeats_nothing() {
         }
     }
     assert_whole(&got, &published);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_keeps_asking_for_more_under_load_gets_each_event_once() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let mut client = Client::connect(gateway.port, "").await;
+    let begin = client.subscribe(json!({"streams": ["model-events"]})).await;
+    let publishing = publish(&redis, 4_000);
+    let mut got = Vec::new();
+    while got.len() < 4_000 {
+        let message = client.hear().await;
+        if message["type"] != "event" {
+            continue;
+        }
+        let text = |name: &str| message[name].as_str().unwrap().to_owned();
+        got.push((text("stream"), text("id")));
+        if got.len() == 100 {
+            let all =
+                json!({"type": "subscribe", "streams": ["inference-events"], "after": begin["position"]});
+            client.say(all).await;
+        } else if got.len() % 100 == 0 {
+            client.say(json!({"type": "subscribe", "streams": ["model-events"]})).await;
+        }
+    }
+    assert_whole(&got, &publishing.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_of_several_streams_comes_in_the_order_it_was_written() {
+    let redis = RedisServer::new();
+    let publisher = Publisher::new(&redis).await;
+    for number in 0..500 {
+        publisher.inference(&number.to_string(), &[]).await;
+        if number % 50 == 0 {
+            publisher.model(&format!("between {number}")).await;
+        }
+    }
+    publisher.end().await;
+    for history in ["0", "300"] {
+        let gateway = TestGateway::start(&redis, &[("HISTORY_EVENTS", history)]).await;
+        let mut client = Client::connect(gateway.port, "").await;
+        client.subscribe(json!({ "after": Position::default().token() })).await;
+        let mut milliseconds = Vec::new();
+        while milliseconds.len() < 511 {
+            let event = client.event().await;
+            let id: EntryId = event["id"].as_str().unwrap().parse().unwrap();
+            milliseconds.push(id.ms);
+        }
+        assert!(milliseconds.is_sorted(), "history of {history}: {milliseconds:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,7 @@ pub struct Tail {
     positions: Vec<(String, EntryId)>,
     batch: usize,
     reader: Option<BlockingConnection>,
+    interrupted: bool,
     backoff: Backoff,
 }
 
@@ -53,6 +54,21 @@ pub enum News {
     Entries(Vec<Tailed>),
     /// Redis does not answer, for this reason; the next call waits and tries again.
     Interrupted(StreamError),
+    /// Redis answers again. Nothing was missed, but on streams that lost entries.
+    Resumed(Vec<Rewound>),
+}
+
+/// A stream that ended before our place when we came back: redis has lost its newest entries.
+///
+/// Reading goes on from its end; at a place it has not reached yet it would stay silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewound {
+    /// The stream.
+    pub stream: String,
+    /// The last entry we had seen.
+    pub seen: EntryId,
+    /// Where it ended when we came back.
+    pub end: EntryId,
 }
 
 impl Tail {
@@ -72,7 +88,8 @@ impl Tail {
             positions.push((stream.clone(), id));
         }
         let reader = BlockingConnection::open(&settings).await?;
-        Ok(Self { settings, positions, batch: 1_000, reader: Some(reader), backoff: Backoff::default() })
+        let (reader, backoff) = (Some(reader), Backoff::default());
+        Ok(Self { settings, positions, batch: 1_000, reader, interrupted: false, backoff })
     }
 
     /// Waits for the next entries.
@@ -80,13 +97,26 @@ impl Tail {
     /// Safe to cancel: the position moves only with what is returned.
     pub async fn next(&mut self) -> News {
         loop {
-            match self.read().await {
-                Ok(read) if read.is_empty() => {}
+            // Taken out, so that a cancelled read leaves no connection with a reply on its way.
+            let read = match self.reader.take() {
+                Some(reader) => self.read(reader).await,
+                None => match self.reconnect().await {
+                    Ok(rewound) if self.interrupted || !rewound.is_empty() => {
+                        self.interrupted = false;
+                        return News::Resumed(rewound);
+                    }
+                    Ok(_) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            match read {
+                Ok(read) if read.is_empty() => self.backoff.reset(),
                 Ok(read) => {
                     self.backoff.reset();
                     return News::Entries(self.tailed(read));
                 }
                 Err(error) => {
+                    self.interrupted = true;
                     tokio::time::sleep(self.backoff.next_delay()).await;
                     return News::Interrupted(error);
                 }
@@ -94,29 +124,35 @@ impl Tail {
         }
     }
 
-    async fn read(&mut self) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
-        // Taken out, so that a cancelled read leaves no connection with a reply on its way.
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.reconnect().await?,
-        };
+    async fn read(
+        &mut self,
+        mut reader: BlockingConnection,
+    ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
         let read = reader.read(&self.positions, self.batch, BLOCK).await?;
         self.reader = Some(reader);
         Ok(read)
     }
 
     /// After a fail-over or a lost tail of the log a stream may end before our place, which would stay silent.
-    async fn reconnect(&mut self) -> Result<BlockingConnection, StreamError> {
+    async fn reconnect(&mut self) -> Result<Vec<Rewound>, StreamError> {
         let connection = Connection::open(&self.settings).await?;
-        for (stream, position) in &mut self.positions {
-            let last = connection.last_id(stream).await?;
-            if *position > last {
-                tracing::warn!(stream, %position, %last, "the stream went back; reading on from its end");
+        let mut ends = Vec::with_capacity(self.positions.len());
+        for (stream, _) in &self.positions {
+            ends.push(connection.last_id(stream).await?);
+        }
+        let reader = BlockingConnection::open(&self.settings).await?;
+        // From here on nothing can fail or be cancelled: what was rewound is reported.
+        self.reader = Some(reader);
+        let mut rewound = Vec::new();
+        for ((stream, position), end) in self.positions.iter_mut().zip(ends) {
+            if *position > end {
+                tracing::warn!(stream, %position, %end, "the stream went back; reading on from its end");
                 metrics::counter!("synapse_tail_rewinds_total", "stream" => stream.clone()).increment(1);
-                *position = last;
+                rewound.push(Rewound { stream: stream.clone(), seen: *position, end });
+                *position = end;
             }
         }
-        BlockingConnection::open(&self.settings).await
+        Ok(rewound)
     }
 
     fn tailed(&mut self, read: Vec<(String, Vec<Entry>)>) -> Vec<Tailed> {

@@ -10,7 +10,7 @@ use synapse_rs::{
     consumer::{Answer, ConsumeError, ConsumerConfig, ConsumerRuntime, Delivery, Handler, Subscription},
     shutdown::Shutdown,
     stream::{Connection, GroupInfo},
-    tail::{After, News, Tail},
+    tail::{After, News, Rewound, Tail},
 };
 use synapse_test_support::{RedisServer, eventually, free_port};
 
@@ -341,6 +341,7 @@ async fn a_tail_misses_nothing_between_reads_and_goes_on_after_a_restart() {
                 found.extend(entries.into_iter().map(|entry| number(&entry.event.unwrap().unwrap())));
             }
             News::Interrupted(_) => {}
+            News::Resumed(rewound) => assert_eq!(rewound, []),
         }
         if found.len() >= 10 && !std::mem::replace(&mut restarted, true) {
             server.kill();
@@ -350,4 +351,26 @@ async fn a_tail_misses_nothing_between_reads_and_goes_on_after_a_restart() {
         }
     }
     assert_eq!(found, (10..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_tail_whose_stream_lost_entries_says_so_and_goes_on_from_its_end() {
+    let mut server = RedisServer::new();
+    let connection = Connection::open(&settings(&server)).await.unwrap();
+    append(&connection, 0..1).await;
+    let mut tail = Tail::open(settings(&server), &[STREAM.to_owned()], After::Now).await.unwrap();
+    let seen = tail.positions()[0].1;
+    server.kill();
+    server.start();
+    let rewound = loop {
+        match tail.next().await {
+            News::Interrupted(_) => {}
+            News::Resumed(rewound) => break rewound,
+            News::Entries(entries) => panic!("the stream is empty, but for {entries:?}"),
+        }
+    };
+    assert_eq!(rewound, [Rewound { stream: STREAM.to_owned(), seen, end: EntryId::MIN }]);
+    append(&Connection::open(&settings(&server)).await.unwrap(), 1..2).await;
+    let News::Entries(entries) = tail.next().await else { panic!("the new entry") };
+    assert_eq!(number(&entries[0].event.clone().unwrap().unwrap()), 1);
 }

@@ -16,7 +16,7 @@ const USAGE: u8 = 64;
 #[command(
     name = "synapse",
     version,
-    about = "Events on Redis Streams: run the platform, watch",
+    about = "Events on Redis Streams: run the platform, publish, watch",
     after_help = "Redis is found by REDIS_URL, or by REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD and REDIS_DB \
                   (default: redis://127.0.0.1:6379).\n\
                   Exit status: 0 done, 1 failed, 64 bad arguments or settings.",
@@ -49,6 +49,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Run the whole platform on this machine, with a Redis of its own if none is given
     Up(Up),
+    /// Publish one event, or many from standard input
+    Publish(Publish),
     /// Watch events as they come
     Tail(Tail),
     /// List the streams: how long, how old, how large
@@ -76,6 +78,29 @@ pub(crate) struct Up {
     /// Where data is kept, that of the private Redis too [env: DATA_DIR]
     #[arg(long, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// `synapse publish`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  synapse publish platform-events '{\"event\":\"user-login\",\"service\":\"auth\",\"action\":\"login\",\"user_id\":\"42\"}'
+  synapse publish inference-events - < events.jsonl
+  synapse tail --json --after 1h inference-events | synapse --redis-url redis://test publish inference-events")]
+pub(crate) struct Publish {
+    /// The stream to publish to
+    pub(crate) stream: String,
+    /// One event as a JSON object; - or nothing: one event per line of standard input
+    pub(crate) json: Option<String>,
+    /// Who publishes, for events that do not say
+    #[arg(long, value_name = "NAME", default_value = "synapse-cli")]
+    pub(crate) source: String,
+    /// Print the entry id of every event, not only their count
+    #[arg(long)]
+    pub(crate) ids: bool,
+    /// How long Redis may take to acknowledge an event
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: std::time::Duration,
 }
 
 /// `synapse tail`.
@@ -122,6 +147,12 @@ pub(crate) struct Groups {
     pub(crate) json: bool,
 }
 
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    synapse_chassis::settings::parse_duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected a duration such as 500ms, 10s or 5m".to_owned())
+}
+
 /// Prints help to standard output, what was typed wrong to standard error.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     // A closed pipe is no failure of ours, and there is nobody to tell.
@@ -145,5 +176,11 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_number_and_are_not_zero() {
+        assert_eq!(duration("500ms"), Ok(std::time::Duration::from_millis(500)));
+        assert!(duration("0s").is_err() && duration("soon").is_err());
     }
 }

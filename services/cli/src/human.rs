@@ -56,6 +56,11 @@ pub(crate) fn count(count: u64) -> String {
     grouped
 }
 
+/// A count of things: `1 event`, `2,000 events`.
+pub(crate) fn counted(amount: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(amount), if amount == 1 { "" } else { "s" })
+}
+
 /// The time of day in the zone of the reader, with the date where it is another day than today's.
 pub(crate) fn clock(ms: u64, now: &ZonedDateTime) -> String {
     let zone: TimeZone = now.time_zone().clone();

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! * [`arguments`]: what can be typed. [`settings`]: the variables behind it, flags laid over them.
-//! * One module per command: [`up`], [`tail`], [`streams`], [`groups`].
+//! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`].
 //! * [`terminal`], [`table`], [`human`], [`moment`]: lines, tables, figures and times for people.
 //! * [`output`]: standard output and notes. [`failure`]: what went wrong and the exit status that says so.
 
@@ -13,6 +13,7 @@ mod groups;
 mod human;
 mod moment;
 mod output;
+mod publish;
 mod settings;
 mod streams;
 mod table;
@@ -63,6 +64,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let terminal = Terminal::of_stdout(arguments.common.color);
     match arguments.command {
         Command::Up(options) => Ok(up::run(settings.for_services(&options), terminal).await?),
+        Command::Publish(options) => publish::run(&options, &settings.redis()?).await,
         Command::Tail(options) => tail::run(&options, &settings.redis()?, terminal).await,
         Command::Streams(options) => streams::run(&options, &settings.redis()?, terminal).await,
         Command::Groups(options) => groups::run(&options, &settings.redis()?, terminal).await,

@@ -3,9 +3,14 @@
 use std::{
     fmt,
     io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _},
+    time::Duration,
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::time::sleep;
+
+/// How soon a closed output is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Standard output, buffered: to be flushed where a reader waits.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
@@ -24,8 +29,15 @@ pub(crate) fn hint(message: fmt::Arguments<'_>) {
     }
 }
 
-/// Whether nobody reads our standard output any more: known without writing to it.
-pub(crate) fn is_closed() -> bool {
+/// Waits until nobody reads our standard output any more, for whoever may have nothing to write for long.
+pub(crate) async fn closed() {
+    while !is_closed() {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether nobody reads it any more, known without writing to it.
+fn is_closed() -> bool {
     let stdout = io::stdout();
     let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

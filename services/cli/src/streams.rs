@@ -45,9 +45,7 @@ pub(crate) async fn run(
         let rows: Vec<Value> = rows.iter().map(Row::as_json).collect();
         writeln!(stdout, "{}", Value::from(rows))?;
     } else if rows.is_empty() {
-        output::note(format_args!(
-            "{settings} has no streams yet; the first event that is published makes one"
-        ));
+        output::note(format_args!("{settings} has no streams yet; `synapse publish` makes the first"));
     } else {
         stdout.write_all(table(&rows, Timestamp::now(), terminal).as_bytes())?;
     }

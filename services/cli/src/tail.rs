@@ -1,9 +1,7 @@
 //! `synapse tail`: events as they come.
 //!
-//! * [`follow`]: reads the streams from concrete ids and goes on over a restart of Redis.
-//! * [`line`]: an event as one line for people.
+//! [`line`] is an event as one line for people.
 
-mod follow;
 mod line;
 
 use std::io::Write as _;
@@ -11,13 +9,13 @@ use std::io::Write as _;
 use jiff::ZonedDateTime;
 use serde_json::Value;
 use synapse_rs::{
-    Event, RedisSettings,
-    event::{Decoded, decode},
+    EntryId, Event, RedisSettings,
     filter::Filter,
-    stream::Entry,
+    stream::Connection,
+    tail::{After, News, Tail, Tailed},
 };
 
-use self::{follow::Follower, line::Layout};
+use self::line::Layout;
 use crate::{arguments, failure::Failure, moment, output, terminal::Terminal};
 
 /// Prints events until the count is reached, Ctrl-C, or nobody reads them any more.
@@ -44,28 +42,57 @@ pub(crate) async fn run(
         left: options.count,
     };
     tokio::select! {
-        ended = follow(streams, after, settings, printer) => ended,
+        ended = follow(&streams, after, settings, printer) => ended,
+        () = output::closed() => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
 async fn follow(
-    streams: Vec<String>,
-    after: Option<synapse_rs::EntryId>,
+    streams: &[String],
+    after: Option<EntryId>,
     settings: &RedisSettings,
     mut printer: Printer,
 ) -> Result<(), Failure> {
-    let mut follower = Follower::start(settings.clone(), streams, after).await?;
+    tell_missing(streams, settings).await?;
+    let mut tail = Tail::open(settings.clone(), streams, after.map_or(After::Now, After::Entry)).await?;
     if after.is_none() {
         output::hint(format_args!("waiting for events; Ctrl-C ends"));
     }
-    loop {
-        let news = follower.next().await?;
-        printer.print(&news)?;
-        if printer.left == Some(0) || output::is_closed() {
-            return Ok(());
+    let mut told = false;
+    while printer.left != Some(0) {
+        match tail.next().await {
+            News::Entries(entries) => printer.print(entries)?,
+            News::Interrupted(error) if !error.is_transient() => return Err(error.into()),
+            News::Interrupted(_) if told => {}
+            News::Interrupted(error) => {
+                told = true;
+                output::note(format_args!("synapse: {error}; trying again"));
+            }
+            News::Resumed(rewound) => {
+                told = false;
+                output::note(format_args!("synapse: {settings} answers again"));
+                for lost in rewound {
+                    output::note(format_args!(
+                        "synapse: {} ends at {}, before {} where we were: redis has lost entries; going on from its end",
+                        lost.stream, lost.end, lost.seen
+                    ));
+                }
+            }
         }
     }
+    Ok(())
+}
+
+/// Says which streams are not there yet; the name may be a slip.
+async fn tell_missing(streams: &[String], settings: &RedisSettings) -> Result<(), Failure> {
+    let connection = Connection::open(settings).await?;
+    for stream in streams {
+        if connection.info(stream).await?.is_none() {
+            output::note(format_args!("{stream} does not exist yet; waiting for its first event"));
+        }
+    }
+    Ok(())
 }
 
 /// Prints what passes the filter, until the count is reached.
@@ -79,24 +106,17 @@ struct Printer {
 }
 
 impl Printer {
-    /// Prints the entries of one read: all streams in the order of their ids.
-    fn print(&mut self, news: &[(String, Vec<Entry>)]) -> Result<(), Failure> {
-        let mut entries: Vec<(&str, &Entry)> = news
-            .iter()
-            .flat_map(|(stream, entries)| entries.iter().map(move |e| (stream.as_str(), e)))
-            .collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        entries.sort_by_key(|(_, entry)| entry.id);
+    /// Prints the entries of one read, those of all streams in the order of their ids.
+    fn print(&mut self, mut entries: Vec<Tailed>) -> Result<(), Failure> {
+        entries.sort_by_key(|entry| entry.id);
         let terminal = self.terminal.measured_again();
         let layout = Layout { stream_columns: self.stream_columns, now: ZonedDateTime::now() };
         let mut stdout = output::stdout();
-        for (stream, entry) in entries {
+        for entry in entries {
             if self.left == Some(0) {
                 break;
             }
-            let Some(line) = self.line(stream, entry, &layout, terminal) else { continue };
+            let Some(line) = self.line(entry, &layout, terminal) else { continue };
             writeln!(stdout, "{line}")?;
             self.left = self.left.map(|left| left - 1);
         }
@@ -104,29 +124,28 @@ impl Printer {
     }
 
     /// The line of an entry; `None` for one that is no event or does not pass.
-    fn line(&self, stream: &str, entry: &Entry, layout: &Layout, terminal: Terminal) -> Option<String> {
-        match decode(stream, entry.fields()) {
-            Ok(Decoded::Event(event)) if !self.filter.matches(&event) => None,
-            Ok(Decoded::Event(event)) if self.json => Some(payload(stream, entry, event).to_string()),
-            Ok(Decoded::Event(event)) => {
-                Some(line::event_line(stream, entry.id.ms, &event, layout).render(terminal))
-            }
-            Ok(Decoded::Nameless) => None,
+    fn line(&self, entry: Tailed, layout: &Layout, terminal: Terminal) -> Option<String> {
+        let (stream, ms) = (entry.stream.as_str(), entry.id.ms);
+        match entry.event {
+            Ok(None) => None,
+            Ok(Some(event)) if !self.filter.matches(&event) => None,
+            Ok(Some(event)) if self.json => Some(payload(stream, entry.id, event).to_string()),
+            Ok(Some(event)) => Some(line::event_line(stream, ms, &event, layout).render(terminal)),
             Err(error) if self.json => {
                 output::note(format_args!("synapse: {stream} {}: {error}", entry.id));
                 None
             }
             Err(error) => {
-                Some(line::unreadable_line(stream, entry.id.ms, &error.to_string(), layout).render(terminal))
+                Some(line::unreadable_line(stream, ms, &error.to_string(), layout).render(terminal))
             }
         }
     }
 }
 
 /// The event as clients of the gateway get it: with `event_id`, `id` and `stream`.
-fn payload(stream: &str, entry: &Entry, event: Event) -> Value {
+fn payload(stream: &str, id: EntryId, event: Event) -> Value {
     let mut fields = event.into_fields();
-    let id = entry.id.to_string();
+    let id = id.to_string();
     fields.entry("event_id").or_insert_with(|| Value::from(format!("{stream}/{id}")));
     fields.insert("id".to_owned(), Value::from(id));
     fields.insert("stream".to_owned(), Value::from(stream));

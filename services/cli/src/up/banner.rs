@@ -3,6 +3,9 @@
 use super::{plan::PlannedService, private_redis::PrivateRedis};
 use crate::terminal::{Style, painted};
 
+/// An event that a newcomer can publish as it stands.
+const SAMPLE: &str = r#"{"event":"inference-complete","model_name":"demo","version":"1","latency_ms":45.2}"#;
+
 /// The addresses, gathered as things are started.
 #[derive(Debug, Default)]
 pub(crate) struct Banner {
@@ -73,7 +76,10 @@ impl Banner {
 
     fn things_to_try(&self) -> Vec<String> {
         let flag = &self.redis_flag;
-        let mut lines = vec![format!("synapse{flag} tail inference-events")];
+        let mut lines = vec![
+            format!("synapse{flag} tail inference-events"),
+            format!("synapse{flag} publish inference-events '{SAMPLE}'"),
+        ];
         lines.extend(
             self.redis_cli.as_ref().map(|cli| format!("{cli} XREVRANGE inference-events + - COUNT 1")),
         );

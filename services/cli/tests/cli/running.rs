@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -28,7 +28,23 @@ pub(crate) fn clean(program: &Path) -> Command {
 
 /// Runs a command to its end.
 pub(crate) fn ended(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    output_of(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// What a command has printed when it has ended by itself; one that does not is killed.
+pub(crate) fn output_of(child: Child) -> Output {
+    let pid = Pid::from_child(&child);
+    let (done, is_done) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        if is_done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(done);
+    watch.join().unwrap();
+    assert!(output.status.code().is_some(), "it did not end within {PATIENCE:?}: {}", stderr(&output));
+    output
 }
 
 /// Standard output as text.
@@ -56,13 +72,13 @@ struct Lines {
 impl Running {
     /// Starts it with both outputs read.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let stdin = Stdio::null();
-        let mut child = command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// Starts it with something to read.
+    pub(crate) fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        let command = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Lines::default());
         gather(child.stdout.take().unwrap(), lines.clone());
         gather(child.stderr.take().unwrap(), lines.clone());

@@ -115,7 +115,7 @@ fn bad_settings_and_arguments_exit_with_64_and_help_with_0() {
     for arguments in [&["frobnicate"][..], &["streams", "--no-such-flag"], &[]] {
         assert_eq!(ended(synapse().args(arguments)).status.code(), Some(64), "{arguments:?}");
     }
-    for arguments in [&["--help"][..], &["--version"], &["tail", "--help"], &["completions", "bash"]] {
+    for arguments in [&["--help"][..], &["--version"], &["publish", "--help"], &["completions", "bash"]] {
         let help = ended(synapse().args(arguments));
         assert_eq!(help.status.code(), Some(0), "{arguments:?}");
         assert!(stdout(&help).contains("synapse"), "{arguments:?}");

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use synapse_test_support::RedisServer;
 
-use crate::running::{Running, ended, stderr, stdout, synapse};
+use crate::running::{Running, ended, output_of, stderr, stdout, synapse};
 
 fn tail(server: &RedisServer, arguments: &[&str]) -> Command {
     let mut command = synapse();
@@ -219,7 +219,7 @@ fn a_closed_pipe_ends_it_quietly_even_when_nothing_comes() {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     output.read_line(&mut String::new()).unwrap();
     drop(output);
-    let end = child.wait_with_output().unwrap();
+    let end = output_of(child);
     assert_eq!(end.status.code(), Some(0));
     assert_eq!(stderr(&end), "");
 }

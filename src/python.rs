@@ -5,6 +5,7 @@
 //! * [`receipt`]: `Receipt`, awaited or waited for; many are completed by one wake-up of their loop.
 //! * [`subscription`], [`tail`]: batches of events for the package's `Consumer` and `tail`.
 //! * [`values`]: JSON values as Python objects.
+//! * [`registry`]: the publishers to flush when the process ends.
 //! * [`runtime`]: the one background thread, started at first use and again in a forked child.
 //! * [`errors`]: each cause to a named exception.
 
@@ -13,6 +14,7 @@ mod errors;
 mod json;
 mod publisher;
 mod receipt;
+mod registry;
 mod runtime;
 mod settings;
 mod subscription;
@@ -25,8 +27,9 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use super::{
-        publisher::{Publisher, flush_all},
+        publisher::Publisher,
         receipt::Receipt,
+        registry::flush_all,
         subscription::Subscription,
         tail::{Filter, Tail},
     };

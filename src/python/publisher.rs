@@ -17,6 +17,7 @@ use super::{
     encode,
     errors::{is_closed, not_an_event},
     receipt::Receipt,
+    registry::{self, Started},
     runtime,
     settings::{redis, seconds},
 };
@@ -68,15 +69,6 @@ struct State {
     dropped: u64,
     started: Option<Started>,
 }
-
-struct Started {
-    /// The process it belongs to.
-    generation: u64,
-    publisher: core::Publisher,
-}
-
-/// Every publisher that was started in this process, for the flush at exit.
-static STARTED: Mutex<Vec<Started>> = Mutex::new(Vec::new());
 
 #[pymethods]
 impl Publisher {
@@ -351,7 +343,7 @@ impl Publisher {
         runtime::handle()?.spawn(writer.run());
         state.started = Some(Started { generation, publisher: publisher.clone() });
         drop(state);
-        register(generation, &publisher);
+        registry::add(generation, &publisher);
         Ok(publisher)
     }
 
@@ -434,44 +426,4 @@ fn at_least(name: &str, value: u64, least: u64) -> PyResult<()> {
         return Ok(());
     }
     Err(PyValueError::new_err(format!("{name} is {value}, expected at least {least}")))
-}
-
-// === the end of the process ===
-
-fn register(generation: u64, publisher: &core::Publisher) {
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    // A parent's are left as they are; those of this process that ended need no flush.
-    for index in (0..started.len()).rev() {
-        if started[index].generation != generation {
-            std::mem::forget(started.swap_remove(index));
-        } else if started[index].publisher.is_closed() {
-            started.swap_remove(index);
-        }
-    }
-    started.push(Started { generation, publisher: publisher.clone() });
-}
-
-/// Sends what is queued in any publisher of this process, for at most `timeout` seconds, and closes them.
-///
-/// Gives a line for each that could not send everything.
-#[pyfunction]
-pub(super) fn flush_all(py: Python<'_>, timeout: f64) -> PyResult<Vec<String>> {
-    let deadline = Instant::now() + seconds("timeout", timeout)?;
-    let generation = fork::generation();
-    let started = std::mem::take(&mut *STARTED.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut failures = Vec::new();
-    for Started { generation: of, publisher } in started {
-        if of != generation {
-            std::mem::forget(publisher);
-            continue;
-        }
-        if publisher.is_closed() {
-            continue;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if let Err(error) = py.detach(|| publisher.close_blocking(left)) {
-            failures.push(format!("{}: {error}", publisher.settings()));
-        }
-    }
-    Ok(failures)
 }

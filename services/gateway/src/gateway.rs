@@ -16,7 +16,10 @@ use synapse_realtime::{
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -47,6 +50,7 @@ pub struct Gateway {
     service: Service,
     addresses: AddressLimit,
     connections: TaskTracker,
+    is_loaded: watch::Receiver<bool>,
 }
 
 /// On whose behalf a connection acts.
@@ -78,7 +82,8 @@ impl Gateway {
         let feed = Arc::new(Feed::new(settings.history));
         let sealer = Sealer { audiences: Audiences { is_open: service.authenticator.is_open() } };
         let reader = Reader::new(redis.clone(), feed.clone(), sealer, settings.history);
-        let mut loaded = reader.is_loaded();
+        let is_loaded = reader.is_loaded();
+        let mut loaded = is_loaded.clone();
         let ready = service.readiness.condition("history");
         let gateway = Arc::new(Self {
             settings,
@@ -87,6 +92,7 @@ impl Gateway {
             service: service.clone(),
             addresses: AddressLimit::default(),
             connections: TaskTracker::new(),
+            is_loaded,
         });
         let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
         service.spawn("reader", async move {
@@ -119,6 +125,11 @@ impl Gateway {
     /// Whether no key is set, so that identity is by the client's word.
     pub fn is_open(&self) -> bool {
         self.service.authenticator.is_open()
+    }
+
+    /// Whether clients can be told where they stand.
+    pub(crate) fn is_loaded(&self) -> bool {
+        *self.is_loaded.borrow()
     }
 
     /// The address of a client, for limits.
@@ -213,16 +224,13 @@ impl Gateway {
                 &opened.first_bytes,
             );
             drop(opened.first_bytes);
-            let client = Client::new(link, protocol);
-            gateway.feed.hub.enter(&client);
-            metrics::connected(protocol);
+            let present = Present::new(&gateway, Client::new(link, protocol));
             if gateway.shutdown().is_cancelled() {
-                client.link.close(CloseReason::Draining);
+                present.client.link.close(CloseReason::Draining);
             }
-            let ending = gateway.drive(&client, intake, hello).await;
-            gateway.retire(&client);
-            gateway.feed.hub.leave(&client);
-            metrics::disconnected(protocol, ending);
+            let ending = gateway.drive(&present.client, intake, hello).await;
+            drop(present);
+            metrics::ended(ending);
             tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
             drop(place);
         });
@@ -240,6 +248,28 @@ impl Gateway {
                 drive(&client.link, &mut session, intake).await
             }
         }
+    }
+}
+
+/// A client that is in the hub; it leaves when this is dropped, however its connection ends.
+struct Present<'a> {
+    gateway: &'a Gateway,
+    client: Arc<Client>,
+}
+
+impl<'a> Present<'a> {
+    fn new(gateway: &'a Gateway, client: Arc<Client>) -> Self {
+        gateway.feed.hub.enter(&client);
+        metrics::connected(client.protocol);
+        Self { gateway, client }
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.gateway.retire(&self.client);
+        self.gateway.feed.hub.leave(&self.client);
+        metrics::disconnected(self.client.protocol);
     }
 }
 

@@ -91,6 +91,11 @@ fn open(
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return ApiError::internal(&std::io::Error::other("a request came without its peer")).into_response();
     };
+    if !gateway.is_loaded() {
+        metrics::refused("not_ready");
+        let message = "the streams have not been read yet; is Redis running? try again soon";
+        return ApiError::unavailable("not_ready", message).into_response();
+    }
     let address = gateway.address_of(peer.address.ip(), request.headers());
     let Some(permit) = gateway.place_for(address) else {
         metrics::refused("address");

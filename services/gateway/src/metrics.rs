@@ -31,8 +31,11 @@ pub(crate) fn connected(protocol: Protocol) {
     gauge!("client_connections_inflight", "protocol" => protocol.name()).increment(1);
 }
 
-pub(crate) fn disconnected(protocol: Protocol, ending: Ending) {
+pub(crate) fn disconnected(protocol: Protocol) {
     gauge!("client_connections_inflight", "protocol" => protocol.name()).decrement(1);
+}
+
+pub(crate) fn ended(ending: Ending) {
     if let Ending::ServerClosed(reason) = ending {
         counter!("client_num_server_disconnects", "code" => reason.code().to_string()).increment(1);
     }
@@ -61,6 +64,9 @@ pub(crate) fn sent(protocol: Protocol, count: usize) {
 }
 
 pub(crate) fn read(stream: Stream, count: usize) {
+    if count == 0 {
+        return;
+    }
     counter!("stream_events", "stream" => stream.key()).increment(count as u64);
 }
 

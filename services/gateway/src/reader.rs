@@ -276,10 +276,12 @@ impl Reader {
         let mut events = Vec::new();
         let mut bytes = 0;
         let mut sequence = self.feed.next_sequence();
+        let mut counts = [0; COUNT];
         for (stream, entry) in entries {
             self.at[stream] = entry.id;
             let Some(event) = self.seal(stream, &entry, sequence) else { continue };
             sequence += 1;
+            counts[stream.index()] += 1;
             bytes += event.sealed.cost();
             events.push(event);
             if bytes >= BATCH_BYTES {
@@ -289,14 +291,14 @@ impl Reader {
             }
         }
         self.feed.publish(&events, self.at);
+        for stream in Stream::all() {
+            metrics::read(stream, counts[stream.index()]);
+        }
     }
 
     fn seal(&mut self, stream: Stream, entry: &Entry, sequence: u64) -> Option<Live> {
         match self.sealer.seal(stream, entry, sequence, self.at) {
-            Ok(Some(event)) => {
-                metrics::read(stream, 1);
-                Some(event)
-            }
+            Ok(Some(event)) => Some(event),
             Ok(None) => {
                 metrics::skipped(stream, "no_event");
                 None

@@ -112,6 +112,11 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_is_documented_as_it_is() {
+        synapse_chassis::settings::assert_documented(VARIABLES);
+    }
+
+    #[test]
     fn a_bad_value_is_named_with_what_is_allowed() {
         for (name, value) in
             [("OUTBOX_BYTES", "1"), ("MAX_ROOMS", "none"), ("PING_INTERVAL", "0"), ("HISTORY_EVENTS", "-1")]

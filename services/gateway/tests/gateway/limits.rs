@@ -102,6 +102,20 @@ async fn transports_and_versions_that_are_not_served_are_refused_in_the_words_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_let_in_before_the_streams_have_been_read() {
+    let mut redis = RedisServer::new();
+    redis.kill();
+    let gateway = TestGateway::begin(&redis, &[]).await;
+    let upgrade = "Upgrade: websocket\r\n";
+    let (status, body) = get(gateway.port, "/ws", upgrade).await;
+    assert_eq!(status, 503);
+    assert!(body.contains("not_ready"), "{body}");
+    redis.start();
+    gateway.ready().await;
+    Client::connect(gateway.port, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn web_pages_of_other_sites_are_refused() {
     let redis = RedisServer::new();
     let gateway = TestGateway::start(&redis, &[]).await;

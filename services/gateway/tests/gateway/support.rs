@@ -38,6 +38,17 @@ pub(crate) struct TestGateway {
 
 impl TestGateway {
     pub(crate) async fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
+        let gateway = Self::begin(redis, settings).await;
+        gateway.ready().await;
+        gateway
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually("the gateway is ready", async || self.service.readiness.is_ready().then_some(())).await;
+    }
+
+    /// One that may not be ready yet.
+    pub(crate) async fn begin(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         let url = redis.url();
         let variables = settings.iter().copied().chain([("REDIS_URL", url.as_str())]);
         let environment = Environment::from_map(variables);
@@ -50,7 +61,6 @@ impl TestGateway {
         let running = service.clone();
         let ports = Ports { public: listener, admin: None };
         let served = tokio::spawn(async move { running.serve(ports, routes).await });
-        eventually("the gateway is ready", async || service.readiness.is_ready().then_some(())).await;
         Self { port, service, served }
     }
 
@@ -169,6 +179,14 @@ impl Socket {
             Heard::Text(text) => text,
             Heard::Closed(frame) => panic!("closed while a message was expected: {frame:?}"),
         }
+    }
+
+    /// Waits for a ping of WebSocket's own.
+    pub(crate) async fn ping(&mut self) {
+        while !matches!(
+            timeout(PATIENCE, self.stream.next()).await.expect("a ping comes"),
+            Some(Ok(Message::Ping(_)))
+        ) {}
     }
 
     /// Waits for the close frame and gives its code.

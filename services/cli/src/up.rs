@@ -226,14 +226,13 @@ impl Platform {
     async fn start_redis(&mut self, mut redis: PrivateRedis, banner: &mut Banner) -> Result<String, UpError> {
         let lock = DataLock::acquire(&redis.directory).await?;
         for attempt in 1.. {
-            redis
-                .choose_port()
-                .map_err(|source| UpError::System { what: "no port for redis-server", source })?;
+            let chosen = redis.choose_port(attempt);
+            chosen.map_err(|source| UpError::System { what: "no port for redis-server", source })?;
             match self.try_redis(&redis, &lock).await {
                 Ok(()) => break,
                 // Between the look at the port and the server's own, someone was quicker.
-                Err(UpError::Failed(Failed::NeverReady { .. }))
-                    if attempt < REDIS_ATTEMPTS && redis.is_port_taken() => {}
+                Err(UpError::Failed(Failed::NeverReady { reason, .. }))
+                    if attempt < REDIS_ATTEMPTS && private_redis::is_port_lost(&reason) => {}
                 Err(error) => return Err(error),
             }
         }

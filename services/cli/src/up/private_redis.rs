@@ -54,17 +54,15 @@ impl PrivateRedis {
     }
 
     /// Chooses a port; to be called when the servers of earlier runs are gone.
-    pub(crate) fn choose_port(&mut self) -> io::Result<()> {
-        self.port = match PREFERRED_PORTS.into_iter().find(|port| is_free(*port)) {
+    ///
+    /// Everyone who starts at this moment looks at the same easy ports: after two attempts any port will do.
+    pub(crate) fn choose_port(&mut self, attempt: u32) -> io::Result<()> {
+        let easy = if attempt <= 2 { PREFERRED_PORTS.into_iter().find(|port| is_free(*port)) } else { None };
+        self.port = match easy {
             Some(port) => port,
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
         };
         Ok(())
-    }
-
-    /// Whether somebody listens on the port that was chosen.
-    pub(crate) fn is_port_taken(&self) -> bool {
-        !is_free(self.port)
     }
 
     /// Its address.
@@ -107,6 +105,12 @@ impl PrivateRedis {
             lock: Some(lock.share()?),
         })
     }
+}
+
+/// Whether a server that ended says that someone was quicker to take its port.
+pub(crate) fn is_port_lost(last_words: &str) -> bool {
+    last_words.contains("Failed listening on port")
+        || last_words.contains("create server TCP listening socket")
 }
 
 fn is_free(port: u16) -> bool {

@@ -50,7 +50,7 @@ pub(crate) enum Failed {
         source: io::Error,
     },
     /// It refused its settings.
-    #[error("{name} refuses its settings: {reason}")]
+    #[error("{name} refuses its settings: {reason} (given to it alone as SYNAPSE_{}_…)", name.to_ascii_uppercase())]
     BadSettings {
         /// The process.
         name: &'static str,
@@ -202,7 +202,11 @@ impl Supervisor {
         };
         match ended {
             Ok(status) if status.code() == Some(BAD_SETTINGS) => {
-                Some(Failed::BadSettings { name, reason: reason() })
+                // It names itself, as it does when it is started alone.
+                let own = self.recipe.program.file_name().unwrap_or_default().to_string_lossy() + ": ";
+                let reason = reason();
+                let reason = reason.strip_prefix(&*own).unwrap_or(&reason).to_owned();
+                Some(Failed::BadSettings { name, reason })
             }
             _ if self.essential && !was_ready => {
                 Some(Failed::NeverReady { name, status: how(ended), reason: reason() })

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the service that stands in for a real one logs there")]
 
 mod children;
+mod platform;
 mod publish;
 mod running;
 mod stand_in;

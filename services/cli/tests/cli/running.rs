@@ -61,6 +61,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) struct Running {
     child: Child,
     lines: Arc<Lines>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -80,9 +81,11 @@ impl Running {
         let command = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let lines = Arc::new(Lines::default());
-        gather(child.stdout.take().unwrap(), lines.clone());
-        gather(child.stderr.take().unwrap(), lines.clone());
-        Self { child, lines }
+        let readers = vec![
+            gather(child.stdout.take().unwrap(), lines.clone()),
+            gather(child.stderr.take().unwrap(), lines.clone()),
+        ];
+        Self { child, lines, readers }
     }
 
     /// Its process id.
@@ -120,11 +123,12 @@ impl Running {
         self.lines.seen.lock().unwrap().join("\n")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself and all it has printed was read.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.readers.drain(..).for_each(|reader| reader.join().unwrap());
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
@@ -140,11 +144,11 @@ impl Drop for Running {
     }
 }
 
-fn gather(pipe: impl Read + Send + 'static, lines: Arc<Lines>) {
+fn gather(pipe: impl Read + Send + 'static, lines: Arc<Lines>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             lines.seen.lock().unwrap().push(line);
             lines.news.notify_all();
         }
-    });
+    })
 }

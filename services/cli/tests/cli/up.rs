@@ -88,6 +88,26 @@ fn a_signal_to_the_whole_terminal_does_not_reach_the_children() {
 }
 
 #[test]
+fn the_end_of_the_terminal_stops_everything_unless_nohup_was_asked_for() {
+    let installation = Installation::new();
+    let mut up = ready(&mut installation.up(""));
+    up.signal(Signal::HUP);
+    assert_eq!(up.end().code(), Some(0), "{}", up.text());
+
+    let plain = installation.up("");
+    let mut kept = Command::new("nohup");
+    kept.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    kept.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut up = ready(&mut kept);
+    up.signal(Signal::HUP);
+    append(redis_port(&up), "model-events");
+    up.signal(Signal::TERM);
+    assert_eq!(up.end().code(), Some(0), "{}", up.text());
+    assert!(!up.text().contains("SIGHUP: stopping"), "{}", up.text());
+    up.line("SIGTERM: stopping");
+}
+
+#[test]
 fn a_second_up_on_the_same_data_is_refused_and_the_first_goes_on() {
     let installation = Installation::new();
     let up = ready(&mut installation.up(""));

@@ -38,6 +38,9 @@ use crate::{
     websocket::WebSocketClient,
 };
 
+/// The part of the grace in which clients are told that the gateway leaves.
+const GOODBYES_OF_GRACE: f64 = 0.8;
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Gateway {
@@ -50,6 +53,8 @@ pub struct Gateway {
     service: Service,
     addresses: AddressLimit,
     connections: TaskTracker,
+    /// Clients have had their time to hear that the gateway leaves.
+    cut: Shutdown,
     is_loaded: watch::Receiver<bool>,
 }
 
@@ -92,6 +97,7 @@ impl Gateway {
             service: service.clone(),
             addresses: AddressLimit::default(),
             connections: TaskTracker::new(),
+            cut: Shutdown::new(),
             is_loaded,
         });
         let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
@@ -111,11 +117,20 @@ impl Gateway {
         gateway
     }
 
-    /// Tells every client to come back elsewhere, and waits until all have gone.
+    /// Tells every client to come back elsewhere, and waits until all have gone; those that take
+    /// too long to hear it are left without.
     async fn drain(&self) {
         self.connections.close();
         self.feed.close_all(CloseReason::Draining);
-        self.connections.wait().await;
+        let patience = self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE);
+        if timeout(patience, self.connections.wait()).await.is_err() {
+            tracing::info!(
+                connections = self.connections.len(),
+                "connections were cut: their clients do not read"
+            );
+            self.cut.cancel();
+            self.connections.wait().await;
+        }
     }
 
     fn shutdown(&self) -> &Shutdown {
@@ -228,7 +243,10 @@ impl Gateway {
             if gateway.shutdown().is_cancelled() {
                 present.client.link.close(CloseReason::Draining);
             }
-            let ending = gateway.drive(&present.client, intake, hello).await;
+            let ending = tokio::select! {
+                ending = gateway.drive(&present.client, intake, hello) => ending,
+                () = gateway.cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
+            };
             drop(present);
             metrics::ended(ending);
             tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");

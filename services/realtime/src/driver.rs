@@ -21,6 +21,8 @@ use crate::{
 const READS_IN_A_ROW: usize = 8;
 /// How long the last frames may take to go out, and the client to answer them.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long they may take to reach a client that reads slowly; what else waited for it is gone already.
+const SLOW_GOODBYE: Duration = Duration::from_secs(15);
 const NORMAL_CLOSURE: u16 = 1000;
 
 /// Something that takes a while, on behalf of a session.
@@ -112,12 +114,13 @@ pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: In
             }
             let mut last = session.farewell(reason);
             last.extend(frame::close(reason.code(), reason.name()));
-            say_goodbye(link, last).await;
+            let patience = if reason == CloseReason::SlowClient { SLOW_GOODBYE } else { GOODBYE };
+            say_goodbye(link, last, patience).await;
         }
         Ending::ClientClosed => {
             link.close(CloseReason::Draining);
             link.keep_started_frame();
-            say_goodbye(link, frame::close(NORMAL_CLOSURE, "")).await;
+            say_goodbye(link, frame::close(NORMAL_CLOSURE, ""), GOODBYE).await;
         }
         Ending::ClientGone => link.close(CloseReason::Draining),
     }
@@ -253,9 +256,9 @@ async fn running<T>(work: &mut Option<Work<T>>) -> T {
 
 /// Sends the last frames and waits, not for long, until the client has closed its side too: a
 /// socket closed before that may take the last frames with it.
-async fn say_goodbye(link: &Link, last: Vec<u8>) {
+async fn say_goodbye(link: &Link, last: Vec<u8>, patience: Duration) {
     link.push_last(last);
-    let sent = timeout(GOODBYE, async {
+    let sent = timeout(patience, async {
         while link.waiting_bytes() > 0 && !link.is_broken() {
             if link.socket().writable().await.is_err() {
                 return;

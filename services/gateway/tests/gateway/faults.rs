@@ -163,6 +163,24 @@ async fn a_gateway_that_leaves_sends_everyone_away_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_does_not_keep_the_gateway_from_leaving() {
+    let redis = RedisServer::new();
+    let settings = [("OUTBOX_BYTES", "64KiB"), ("SHUTDOWN_GRACE", "5s")];
+    let gateway = TestGateway::start(&redis, &settings).await;
+    let mut silent = Client::connect(gateway.port, "").await;
+    let mut quick = Client::connect(gateway.port, "").await;
+    silent.subscribe(json!({})).await;
+    quick.subscribe(json!({})).await;
+    let publisher = Publisher::new(&redis).await;
+    let filler = "x".repeat(64_000);
+    for number in 0..250 {
+        publisher.inference(&number.to_string(), &[("filler", &filler)]).await;
+        quick.event().await;
+    }
+    assert_eq!(gateway.stop().await, Ended::InOrder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_says_nothing_is_found_out_by_a_ping() {
     let redis = RedisServer::new();
     let settings = [("PING_INTERVAL", "100ms"), ("PING_TIMEOUT", "100ms")];

@@ -104,9 +104,9 @@ async fn anonymous_clients_can_be_denied_until_they_say_who_they_are() {
 async fn a_connection_ends_with_its_token_unless_it_is_renewed() {
     let redis = RedisServer::new();
     let gateway = TestGateway::with_key(&redis).await;
-    // The leeway is 30 s: this one has a second left.
+    // The leeway is 30 s: this one has five seconds left.
     let claims = json!({"sub": "42"});
-    let short = || token_for(&claims, -29);
+    let short = || token_for(&claims, -25);
     let mut ends = SocketIoClient::connect(gateway.port, "", &json!({"token": short()})).await;
     let mut goes_on = SocketIoClient::connect(gateway.port, "", &json!({"token": short()})).await;
     let mut other = Client::connect(gateway.port, &format!("?token={}", short())).await;

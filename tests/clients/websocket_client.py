@@ -1,6 +1,6 @@
 """A plain WebSocket client of `/ws` that comes back with its position, driven line by line.
 
-python websocket_client.py URL [{"token": ..., "subscribe": {...}}]
+python websocket_client.py URL [{"token" or "userId": ..., "subscribe": {...}}]
 
 Prints each message of the server as {"is": "event", "message": {...}}, besides {"is": "connected"} (subscribed) and
 {"is": "disconnected", "code", "reason"}. Takes {"send": {...}}. After a lost connection it connects again and
@@ -32,7 +32,7 @@ class Client:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         """Takes the options of the command line."""
         self.url = url
-        self.token = options.get("token")
+        self.auth = {name: options[name] for name in ("token", "userId") if name in options}
         self.subscription: dict[str, Any] = options.get("subscribe", {})
         self.position: str | None = None
         self.connection: ClientConnection | None = None
@@ -48,8 +48,8 @@ class Client:
 
     async def session(self, connection: ClientConnection) -> bool:
         """One connection, from its start to its end; whether to come back."""
-        if self.token is not None:
-            await connection.send(json.dumps({"type": "auth", "token": self.token}))
+        if self.auth:
+            await connection.send(json.dumps({"type": "auth", **self.auth}))
         subscribe = {"type": "subscribe", **self.subscription}
         if self.position is not None:
             subscribe |= {"after": self.position}

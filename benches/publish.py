@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
-import synapse_rs
 
+import synapse_rs
 from harness.redis_server import RedisServer
 
 STREAM = "inference-events"
@@ -197,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -19,7 +19,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import synapse_rs
-
 from cyrex import trace
 from cyrex.traffic import Arrival, Traffic
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import synapse_rs
 
+import synapse_rs
 from harness.redis_server import RedisServer
 from harness.wait import free_port
 

@@ -6,8 +6,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import synapse_rs
 
+import synapse_rs
 from harness.audience import SOCKET_IO_NAMES, STREAMS, Viewer, visible
 from harness.client import NodeSocketIo, PythonSocketIo, SocketIoClient, WebSocket
 from harness.gateway import Gateway

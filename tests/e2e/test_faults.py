@@ -74,7 +74,7 @@ def test_after_kill_9_of_the_gateway_a_resuming_client_has_all_and_others_go_on(
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_redis_stopped_and_started_during_publishing_loses_and_doubles_nothing(
+def test_redis_stopped_and_started_during_publishing_loses_nothing_and_owns_up_to_repeats(
     durable_redis: RedisServer, until_end: Callable[[Any], Any], rounds: int, how: signal.Signals
 ) -> None:
     gateway = until_end(Gateway(durable_redis.url))
@@ -89,12 +89,15 @@ def test_redis_stopped_and_started_during_publishing_loses_and_doubles_nothing(
     stats = flow.stop()
 
     entries = durable_redis.entries(STREAM)
-    assert [int(fields["request_id"]) for _, fields in entries] == list(range(flow.published))
-    assert len({fields["event_id"] for _, fields in entries}) == flow.published
-    assert (stats["failed"], stats["queued"], stats["possible_duplicates"]) == (0, 0, 0)
+    numbered = {(fields["event_id"], int(fields["request_id"])) for _, fields in entries}
+    assert len(numbered) == flow.published, "a repeat has the same event_id"
+    assert len(entries) - flow.published <= int(str(stats["possible_duplicates"])), "every repeat is owned up to"
+    assert (stats["failed"], stats["queued"]) == (0, 0)
+    in_redis = [int(fields["request_id"]) for _, fields in entries]
+    assert list(dict.fromkeys(in_redis)) == list(range(flow.published)), "in order but for the repeats"
     for client in clients:
         client.wait_for_ids([entries[-1][0]])
-        assert numbers(client) == list(range(flow.published)), "nothing missing, nothing twice, in order"
+        assert client.ids() == {STREAM: [id_ for id_, _ in entries]}, "nothing missing, nothing twice, in order"
         assert not any(line["is"] == "disconnected" for line in client.said), "clients stay connected meanwhile"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 PUBLISH, HANDLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CONNECTED = re.compile(r"client_connections_inflight\S* 1\n")
 (WATCH,) = re.findall(r"```js\n(.*?)```", README, re.DOTALL)
 
 
@@ -33,7 +34,7 @@ def test_what_is_published_is_handled_and_watched(
 
     handler = until_end(Process([sys.executable, "-u", "-c", here(HANDLE)]))
     watcher = until_end(Process(["node", "--input-type=module", "--eval", here(WATCH)], cwd=CLIENTS))
-    eventually("the watcher to be connected", lambda: "connections_inflight" in gateway.get("/metrics")[1])
+    eventually("the watcher to be connected", lambda: CONNECTED.search(gateway.get("/metrics")[1]))
     assert until_end(Process([sys.executable, "-c", here(PUBLISH)])).wait() == 0
     eventually("the event to be handled", lambda: "inference-complete llama3:8b 45.2" in handler.log)
     eventually("the event to be watched", lambda: "llama3:8b 45.2" in watcher.log)

@@ -48,10 +48,12 @@ def test_the_wheel_is_abi3_typed_and_needs_nothing(wheel: Path) -> None:
 @pytest.mark.timeout(300)
 def test_a_clean_environment_installs_it_and_publishes(wheel: Path, redis_server: RedisServer, tmp_path: Path) -> None:
     clean = tmp_path / "clean"
+    python = clean / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", clean], check=True)
-    subprocess.run([clean / "bin" / "pip", "install", "--quiet", "--no-index", wheel], check=True)
-    program = [clean / "bin" / "python", "-I", "-c", PROGRAM, redis_server.url]
-    ran = subprocess.run(program, check=True, capture_output=True, text=True, cwd=tmp_path)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-index", wheel], check=True)
+    ran = subprocess.run(
+        [python, "-I", "-c", PROGRAM, redis_server.url], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
     assert ran.stdout.startswith(str(clean))
     ((_, fields),) = redis_server.entries("inference-events")
     assert (fields["source"], fields["model_name"], fields["latency_ms"]) == ("clean", "m", "1.0")

@@ -221,6 +221,30 @@ async fn closing_without_redis_ends_in_time_and_tells_every_receipt() {
 }
 
 #[tokio::test]
+async fn everyone_who_awaits_a_receipt_is_told() {
+    let server = RedisServer::new();
+    let publisher = start(&server);
+    let receipt = publisher.send(STREAM, &numbered(1)).unwrap();
+    let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(receipt.clone())).collect();
+    for outcome in waiting {
+        let outcome = tokio::time::timeout(PATIENCE, outcome).await.unwrap().unwrap();
+        assert_eq!(outcome, receipt.outcome().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_flush_does_not_call_abandoned_events_sent() {
+    let url = format!("redis://127.0.0.1:{}", free_port());
+    let publisher = Publisher::start(RedisSettings::from_url(&url).unwrap(), PublisherConfig::default());
+    publisher.publish(STREAM, &numbered(1)).unwrap();
+    let flush = publisher.flush(PATIENCE);
+    let (flushed, closed) = tokio::join!(flush, publisher.close(Duration::from_millis(200)));
+    closed.unwrap_err();
+    let error = flushed.unwrap_err();
+    assert!(matches!(error, FlushError::GivenUp { count: 1, .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_reported_and_nothing_is_lost_meanwhile() {
     let server = RedisServer::builder().set("requirepass", "right").start();
     let publisher = start(&server);

@@ -1,9 +1,12 @@
 //! The task that reads for a subscription.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use metrics::counter;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tracing::{info, warn};
 
 use super::{Delivery, subscription::Shared};
@@ -18,6 +21,9 @@ const BLOCK: Duration = Duration::from_secs(5);
 
 /// How many entries are taken over at once.
 const TAKE_OVER_BATCH: usize = 100;
+
+/// How long after being told to end a read is told again: it may not have reached the server yet.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) struct Poller {
     pub shared: Arc<Shared>,
@@ -61,11 +67,7 @@ impl Poller {
             tokio::pin!(read);
             let read = tokio::select! {
                 read = &mut read => read?,
-                () = shared.stop.cancelled() => {
-                    // Let the read end in order: what it may have been given is given back.
-                    connection.unblock(client).await?;
-                    read.await?
-                }
+                () = shared.stop.cancelled() => end_read(&connection, client, read).await?,
             };
             backoff.reset();
             if std::mem::take(is_down) {
@@ -135,6 +137,20 @@ impl Poller {
             }
         }
         batch
+    }
+}
+
+/// Lets a blocking read end in order: what it may have been given is given back.
+async fn end_read<T>(
+    connection: &Connection,
+    client: i64,
+    mut read: Pin<&mut impl Future<Output = Result<T, StreamError>>>,
+) -> Result<T, StreamError> {
+    loop {
+        connection.unblock(client).await?;
+        if let Ok(read) = timeout(UNBLOCK_AGAIN, read.as_mut()).await {
+            return read;
+        }
     }
 }
 

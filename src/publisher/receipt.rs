@@ -32,8 +32,8 @@ pub(super) struct ReceiptState {
 #[derive(Default)]
 struct Inner {
     outcome: Option<Outcome>,
-    waker: Option<Waker>,
-    callback: Option<Callback>,
+    wakers: Vec<Waker>,
+    callbacks: Vec<Callback>,
 }
 
 type Callback = Box<dyn FnOnce(&Outcome) + Send>;
@@ -70,12 +70,10 @@ impl Receipt {
     }
 
     /// Calls back once the outcome is known, in the writer's thread: at once if it is known already.
-    ///
-    /// There is one callback; a later one replaces it.
     pub fn on_settled(&self, callback: impl FnOnce(&Outcome) + Send + 'static) {
         let mut inner = self.state.inner.lock();
         match inner.outcome.clone() {
-            None => inner.callback = Some(Box::new(callback)),
+            None => inner.callbacks.push(Box::new(callback)),
             Some(outcome) => {
                 drop(inner);
                 callback(&outcome);
@@ -92,7 +90,10 @@ impl Future for Receipt {
         if let Some(outcome) = &inner.outcome {
             return Poll::Ready(outcome.clone());
         }
-        inner.waker = Some(cx.waker().clone());
+        // Clones may be awaited by several tasks, one clone again and again by the same.
+        if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.wakers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 }
@@ -103,13 +104,11 @@ impl ReceiptState {
     pub(super) fn settle(&self, outcome: &Outcome) {
         let mut inner = self.inner.lock();
         inner.outcome = Some(outcome.clone());
-        let (waker, callback) = (inner.waker.take(), inner.callback.take());
+        let (wakers, callbacks) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.callbacks));
         drop(inner);
         self.settled.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if let Some(callback) = callback {
+        wakers.into_iter().for_each(Waker::wake);
+        for callback in callbacks {
             callback(outcome);
         }
     }

@@ -44,6 +44,7 @@ struct Inner {
     lost_connections: u64,
     last_error: Option<String>,
     last_refusal: String,
+    last_given_up: String,
     unreported: u64,
     is_down: bool,
 }
@@ -101,6 +102,7 @@ impl Counters {
         inner.unreported += 1;
         let text = format!("{stream}: {reason}");
         let is_new = inner.last_error.as_deref() != Some(&text);
+        inner.last_given_up.clone_from(&text);
         inner.last_error = Some(text);
         drop(inner);
         counter!("synapse_publisher_failed_total").increment(1);
@@ -113,7 +115,9 @@ impl Counters {
     pub(super) fn abandoned(&self, stream: &str) {
         let mut inner = self.inner.lock();
         inner.failed += 1;
-        inner.last_error.get_or_insert_with(|| format!("{stream}: the publisher ended"));
+        inner.unreported += 1;
+        let last_error = inner.last_error.as_deref().unwrap_or("none");
+        inner.last_given_up = format!("{stream}: the publisher ended; the last error was: {last_error}");
         drop(inner);
         counter!("synapse_publisher_failed_total").increment(1);
     }
@@ -122,7 +126,7 @@ impl Counters {
     pub(super) fn take_given_up(&self) -> Option<(u64, String)> {
         let mut inner = self.inner.lock();
         let count = std::mem::take(&mut inner.unreported);
-        (count > 0).then(|| (count, inner.last_error.clone().unwrap_or_default()))
+        (count > 0).then(|| (count, inner.last_given_up.clone()))
     }
 
     pub(super) fn last_error(&self) -> Option<String> {

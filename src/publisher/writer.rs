@@ -118,7 +118,9 @@ impl Writer {
                 return end;
             }
             let worth = if self.in_flight.is_empty() { 1 } else { WORTH_SENDING_BYTES };
-            let may_take = self.may_take() && !shared.queue.is_closed();
+            // A closed queue is always ready. With nothing in flight that ends the session, or sends what was
+            // accepted just before; otherwise the replies come first.
+            let may_take = self.may_take() && (self.in_flight.is_empty() || !shared.queue.is_closed());
             let progress = tokio::select! {
                 biased;
                 read = reader.read_buf(&mut replies) => self.count_replies(read, &mut replies),

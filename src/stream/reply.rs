@@ -61,8 +61,11 @@ pub(super) fn entry_id(value: &Value, what: &str) -> Result<EntryId, StreamError
 }
 
 /// The entries of `[[id, [field, value, …]], …]`; those whose fields are nil (deleted while pending) come without fields.
+///
+/// Redis 6.2 answers `XAUTOCLAIM` with nil for a whole entry that was deleted: it has no id to go on with.
 pub(super) fn entries(value: Value, what: &str) -> Result<Vec<Entry>, StreamError> {
-    array(value, what)?.into_iter().map(|item| entry(item, what)).collect()
+    let items = array(value, what)?.into_iter().filter(|item| *item != Value::Nil);
+    items.map(|item| entry(item, what)).collect()
 }
 
 fn entry(value: Value, what: &str) -> Result<Entry, StreamError> {
@@ -94,4 +97,19 @@ pub(super) fn pairs(value: Value, what: &str) -> Result<Vec<(String, Value)>, St
         found.push((text(&name, what)?, value));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_nil_as_a_whole_is_left_out() {
+        let text = |text: &str| Value::BulkString(text.into());
+        let entry = Value::Array(vec![text("5-0"), Value::Array(vec![text("event"), text("error")])]);
+        let gone = Value::Array(vec![text("6-0"), Value::Nil]);
+        let found = entries(Value::Array(vec![Value::Nil, entry, gone]), "XAUTOCLAIM").unwrap();
+        let found: Vec<_> = found.iter().map(|entry| (entry.id.ms, entry.fields().len())).collect();
+        assert_eq!(found, [(5, 1), (6, 0)]);
+    }
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -56,6 +57,10 @@ class Batch(Sequence[Event]):
             else:
                 await event.nack(reason=reason)
 
+    def _release(self) -> None:
+        for event in self._events:
+            event._release()  # noqa: SLF001
+
 
 class Consumer:
     """A member of a consumer group.
@@ -108,6 +113,8 @@ class Consumer:
             "backoff": backoff,
         }
         self._subscription: _core.Subscription | None = None
+        # Read and not handed over yet; kept from one loop to the next.
+        self._read: deque[Event] = deque()
 
     async def __aenter__(self) -> Self:
         self._subscription = await _core.Subscription.open(self._url, **self._settings)
@@ -121,6 +128,7 @@ class Consumer:
     async def close(self) -> None:
         """Stops reading, gives back what was not handled, and leaves the group."""
         subscription, self._subscription = self._subscription, None
+        self._read.clear()
         if subscription is not None:
             await subscription.close()
 
@@ -128,29 +136,41 @@ class Consumer:
         return self._each()
 
     async def _each(self) -> AsyncIterator[Event]:
-        subscription = self._open()
-        while (rows := await subscription.next()) is not None:
-            for stream, entry, deliveries, fields in rows:
-                event = Event(fields, stream=stream, id=entry, deliveries=deliveries, settling=subscription)
-                yield event
-                event._acknowledge()  # noqa: SLF001
+        while events := await self._next(1):
+            try:
+                yield events[0]
+            except BaseException:
+                events[0]._release()  # noqa: SLF001
+                raise
+            events[0]._acknowledge()  # noqa: SLF001
 
     async def batches(self, max_events: int = 500) -> AsyncIterator[Batch]:
         """Hands over many events at once, at most `max_events`.
 
-        An exception in the loop gives the whole batch back.
+        Leaving the loop, by `break` or by an exception, gives the whole batch back.
         """
         if max_events < 1:
             raise ValueError(f"max_events is {max_events}, expected at least 1")
-        subscription = self._open()
-        while (rows := await subscription.next()) is not None:
-            for begin in range(0, len(rows), max_events):
-                some = rows[begin : begin + max_events]
-                batch = Batch(
-                    [Event(fields, stream=s, id=i, deliveries=n, settling=subscription) for s, i, n, fields in some]
-                )
+        while events := await self._next(max_events):
+            batch = Batch(events)
+            try:
                 yield batch
-                await batch._settle()  # noqa: SLF001
+            except BaseException:
+                batch._release()  # noqa: SLF001
+                raise
+            await batch._settle()  # noqa: SLF001
+
+    async def _next(self, count: int) -> list[Event]:
+        """At most `count` events; none once the consumer is closed."""
+        subscription = self._open()
+        while not self._read:
+            if not await subscription.ready():
+                return []
+            for stream, entry, deliveries, fields in subscription.take():
+                self._read.append(Event(fields, stream=stream, id=entry, deliveries=deliveries, settling=subscription))
+        if self._subscription is not subscription:
+            return []
+        return [self._read.popleft() for _ in range(min(count, len(self._read)))]
 
     def run(self, handler: Callable[[Event], Awaitable[None] | None]) -> None:
         """Hands every event to `handler`, sync or async, until the process is interrupted.

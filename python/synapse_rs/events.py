@@ -12,6 +12,8 @@ class _Settling(Protocol):
 
     def reject(self, stream: str, entry: str, deliveries: int, reason: str) -> None: ...
 
+    def release(self, stream: str, entry: str, deliveries: int) -> None: ...
+
 
 class Event(dict[str, Any]):
     """An event's fields, with where it comes from.
@@ -65,6 +67,10 @@ class Event(dict[str, Any]):
     def _acknowledge(self) -> None:
         if settling := self._settle_once():
             settling.ack(self.stream, self.id, self.deliveries)
+
+    def _release(self) -> None:
+        if settling := self._settle_once():
+            settling.release(self.stream, self.id, self.deliveries)
 
     def _settle_once(self) -> _Settling | None:
         if self.settled:

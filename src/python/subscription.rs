@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use parking_lot::Mutex;
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyDict, PyList},
+};
 
 use super::{
-    errors::is_closed,
     runtime,
     settings::{redis, seconds},
     values,
@@ -13,6 +17,7 @@ use super::{
 use crate::{
     consumer::{self as core, ConsumerConfig, Delivery, Settler, retry_delay},
     event::Event,
+    shutdown::Shutdown,
 };
 
 /// An event as the package takes it: stream, entry id, deliveries, fields.
@@ -22,26 +27,12 @@ type Row<'py> = (String, String, u32, Bound<'py, PyDict>);
 #[pyclass(frozen, module = "synapse_rs._core")]
 pub(super) struct Subscription {
     inner: Arc<tokio::sync::Mutex<Option<core::Subscription>>>,
+    /// Read and not yet taken: an awaitable that is cancelled at the last moment would drop what it carries.
+    read: Arc<Mutex<Vec<Delivery>>>,
+    /// Ends the waiting for news, so that closing need not wait for it.
+    closing: Shutdown,
     settler: Settler,
     consumer: String,
-}
-
-/// Deliveries on their way to Python.
-struct Batch(Vec<Delivery>);
-
-impl<'py> IntoPyObject<'py> for Batch {
-    type Target = pyo3::types::PyList;
-    type Output = Bound<'py, Self::Target>;
-    type Error = PyErr;
-
-    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        let row = |delivery: Delivery| -> PyResult<Row<'py>> {
-            let fields = values::dict(py, delivery.event.fields())?;
-            Ok((delivery.stream.to_string(), delivery.id.to_string(), delivery.deliveries, fields))
-        };
-        let rows = self.0.into_iter().map(row).collect::<PyResult<Vec<_>>>()?;
-        pyo3::types::PyList::new(py, rows)
-    }
 }
 
 #[pymethods]
@@ -75,20 +66,37 @@ impl Subscription {
         runtime::awaitable(py, async move {
             let inner = core::Subscription::open(settings, config).await?;
             let (settler, consumer) = (inner.settler(), inner.consumer().to_owned());
-            Ok(Self { inner: Arc::new(tokio::sync::Mutex::new(Some(inner))), settler, consumer })
+            let inner = Arc::new(tokio::sync::Mutex::new(Some(inner)));
+            Ok(Self { inner, read: Arc::default(), closing: Shutdown::new(), settler, consumer })
         })
     }
 
-    /// The next batch; `None` once it is closed.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let inner = self.inner.clone();
+    /// Waits until there is something to take; false once it is closed. Safe to cancel.
+    fn ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (inner, read, closing) = (self.inner.clone(), self.read.clone(), self.closing.clone());
         runtime::awaitable(py, async move {
-            let mut inner = inner.lock().await;
-            match inner.as_mut() {
-                Some(subscription) => Ok(subscription.next().await.map(Batch)),
-                None => Err(is_closed("the consumer is closed")),
-            }
+            let next = async {
+                let mut inner = inner.lock().await;
+                if !read.lock().is_empty() {
+                    return true;
+                }
+                let Some(subscription) = inner.as_mut() else { return false };
+                let Some(batch) = subscription.next().await else { return false };
+                read.lock().extend(batch);
+                true
+            };
+            Ok(closing.run_until_cancelled(next).await.unwrap_or(false))
         })
+    }
+
+    /// The batch that was read, in stream order; empty if somebody else has taken it.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let batch = std::mem::take(&mut *self.read.lock());
+        let row = |delivery: Delivery| -> PyResult<Row<'py>> {
+            let fields = values::dict(py, delivery.event.fields())?;
+            Ok((delivery.stream.to_string(), delivery.id.to_string(), delivery.deliveries, fields))
+        };
+        PyList::new(py, batch.into_iter().map(row).collect::<PyResult<Vec<_>>>()?)
     }
 
     fn ack(&self, stream: &str, entry: &str, deliveries: u32) -> PyResult<()> {
@@ -136,6 +144,7 @@ impl Subscription {
     }
 
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.closing.cancel();
         let inner = self.inner.clone();
         runtime::awaitable(py, async move {
             let subscription = inner.lock().await.take();

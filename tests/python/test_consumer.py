@@ -1,6 +1,7 @@
 """Python gets every event at least once, and what it does not finish is given back."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -122,12 +123,68 @@ async def test_a_cancelled_loop_gives_everything_back(redis_server: RedisServer)
         assert len(await take(aiter(events), 5)) == 5
 
 
+async def test_after_a_break_the_rest_comes_and_the_last_one_is_given_back(redis_server: RedisServer) -> None:
+    publish(redis_server, range(5))
+    async with consumer(redis_server, min_idle=0.5) as events:
+        (first,) = await take(aiter(events), 1)
+        rest = await asyncio.wait_for(take(aiter(events), 5), 10)
+    assert [event["version"] for event in rest] == ["1", "2", "3", "4", "0"]
+    assert (rest[-1].id, rest[-1].deliveries) == (first.id, 2)
+
+
+async def test_an_exception_in_a_loop_over_batches_gives_the_batch_back(redis_server: RedisServer) -> None:
+    publish(redis_server, range(3))
+    async with consumer(redis_server, min_idle=0.5) as events:
+
+        async def fail() -> None:
+            async for batch in events.batches():
+                assert len(batch) == 3
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            await fail()
+        again = await asyncio.wait_for(anext(aiter(events.batches())), 10)
+        assert [(event["version"], event.deliveries) for event in again] == [("0", 2), ("1", 2), ("2", 2)]
+
+
+async def test_closing_ends_a_loop_that_waits_for_news(redis_server: RedisServer) -> None:
+    async with consumer(redis_server) as events:
+        loop = asyncio.create_task(take(aiter(events), 1))
+        with redis.Redis(port=redis_server.port) as client:
+            await asyncio.to_thread(
+                eventually, "the consumer waits", lambda: int(client.info("clients")["blocked_clients"]) == 1
+            )
+        await asyncio.wait_for(events.close(), 4)
+        assert await asyncio.wait_for(loop, 4) == []
+
+
 async def test_waiting_for_news_can_be_cancelled(redis_server: RedisServer) -> None:
     async with consumer(redis_server) as events:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(aiter(events)), 0.05)
         publish(redis_server, range(1))
         assert len(await take(aiter(events), 1)) == 1
+
+
+async def test_a_wait_cancelled_as_an_event_comes_loses_nothing(redis_server: RedisServer) -> None:
+    rounds = 200
+    async with consumer(redis_server) as events:
+        with synapse_rs.Publisher(redis_server.url) as publisher:
+            found: list[str] = []
+            for number in range(rounds):
+                waiting = asyncio.ensure_future(anext(aiter(events)))
+                await asyncio.sleep(0)
+                event = {"event": "model-ready", "model_name": "m", "version": str(number)}
+                await publisher.send(STREAM, event)
+                # About when the event comes: now a little before, now a little after.
+                await asyncio.sleep(number % 20 / 10_000)
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    event_that_came = await waiting
+                    found.append(event_that_came["version"])
+                    await event_that_came.ack()
+        left = await asyncio.wait_for(take(aiter(events), rounds - len(found)), 10)
+    assert sorted(found + [event["version"] for event in left]) == sorted(map(str, range(rounds)))
 
 
 async def test_a_consumer_without_redis_or_with_bad_settings_says_so() -> None:

@@ -59,7 +59,7 @@ pub(super) fn event(
 ) -> PyResult<Encoded> {
     let fields = fields(event)?;
     let name = name(&fields)?;
-    let mut entry = EntryEncoder::begin(body, stream, name.to_str()?, &config.limits)?;
+    let mut entry = EntryEncoder::begin(body, stream, json::utf8("event", &name)?, &config.limits)?;
     all(&mut entry, &fields)?;
     Ok(entry.finish(&config.source, SystemTime::now())?)
 }
@@ -70,15 +70,24 @@ pub(super) fn all(entry: &mut EntryEncoder<'_>, fields: &Bound<'_, PyDict>) -> P
         let key = key
             .cast::<PyString>()
             .map_err(|_| not_an_event(format!("the field name {} is not a string", repr(&key))))?;
-        field(entry, key.to_str()?, &value)?;
+        field(entry, json::utf8("(its name)", key)?, &value)?;
     }
     Ok(())
 }
 
 /// Writes one field.
 pub(super) fn field(entry: &mut EntryEncoder<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    field_at(entry, name, value, 0)
+}
+
+fn field_at(
+    entry: &mut EntryEncoder<'_>,
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    depth: usize,
+) -> PyResult<()> {
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(entry.str(name, text.to_str()?)?);
+        return Ok(entry.str(name, json::utf8(name, text)?)?);
     }
     if let Ok(number) = value.cast_exact::<PyFloat>() {
         return Ok(entry.f64(name, number.value())?);
@@ -99,7 +108,7 @@ pub(super) fn field(entry: &mut EntryEncoder<'_>, name: &str, value: &Bound<'_, 
     } else if let Ok(number) = value.cast::<PyFloat>() {
         return Ok(entry.f64(name, number.value())?);
     } else {
-        return field(entry, name, &json::plain(name, value)?);
+        return field_at(entry, name, &json::plain(name, value, depth)?, depth + 1);
     };
     entry.json_with(name, kind, |body| json::write(name, value, body))
 }

@@ -1,6 +1,7 @@
 //! Python values as JSON text, written straight into the buffer.
 
 use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
     intern,
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
@@ -21,7 +22,7 @@ fn write_at(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>, depth: us
     if value.is_none() {
         body.extend_from_slice(b"null");
     } else if let Ok(text) = value.cast::<PyString>() {
-        write_str(text.to_str()?, body);
+        write_str(utf8(field, text)?, body);
     } else if let Ok(value) = value.cast::<PyBool>() {
         body.extend_from_slice(if value.is_true() { b"true" } else { b"false" });
     } else if value.is_instance_of::<PyInt>() {
@@ -35,7 +36,7 @@ fn write_at(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>, depth: us
     } else if let Ok(tuple) = value.cast::<PyTuple>() {
         write_items(field, tuple.iter(), body, depth)?;
     } else {
-        write_at(field, &plain(field, value)?, body, depth + 1)?;
+        write_at(field, &plain(field, value, depth)?, body, depth + 1)?;
     }
     Ok(())
 }
@@ -52,7 +53,7 @@ fn write_dict(field: &str, dict: &Bound<'_, PyDict>, body: &mut Vec<u8>, depth: 
                 repr(&key)
             ))
         })?;
-        write_str(key.to_str()?, body);
+        write_str(utf8(field, key)?, body);
         body.push(b':');
         write_at(field, &value, body, depth + 1)?;
     }
@@ -106,29 +107,64 @@ pub(super) fn too_large(field: &str, value: &Bound<'_, PyAny>) -> PyErr {
 
 /// What a value of a class that JSON does not know stands for: dates and UUIDs their text, dataclasses
 /// and pydantic models their fields, enumerations their value, `NumPy`'s scalars a number.
-pub(super) fn plain<'py>(field: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+///
+/// `depth` counts how often that was asked on the way here: what an object says it stands for may be the like of it.
+pub(super) fn plain<'py>(
+    field: &str,
+    value: &Bound<'py, PyAny>,
+    depth: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    if depth > MAX_JSON_DEPTH {
+        return Err(not_an_event(format!("field {field} is nested deeper than {MAX_JSON_DEPTH} levels")));
+    }
+    let py = value.py();
+    match stands_for(value) {
+        Ok(Some(plain)) => Ok(plain),
+        Ok(None) => Err(not_an_event(format!(
+            "field {field} is {} of type {}, expected str, int, float, bool, None, list or dict",
+            repr(value),
+            value.get_type().name()?
+        ))),
+        Err(error) if error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyTypeError>(py) => {
+            let (what, why) = (repr(value), error.value(py));
+            Err(not_an_event(format!("field {field} is {what}, which can't be written: {why}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn stands_for<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = value.py();
     for method in [intern!(py, "isoformat"), intern!(py, "model_dump"), intern!(py, "item")] {
         if value.hasattr(method)? {
-            return value.call_method0(method);
+            return value.call_method0(method).map(Some);
         }
     }
     if value.hasattr(intern!(py, "__dataclass_fields__"))? {
-        return py.import(intern!(py, "dataclasses"))?.call_method1(intern!(py, "asdict"), (value,));
+        return py
+            .import(intern!(py, "dataclasses"))?
+            .call_method1(intern!(py, "asdict"), (value,))
+            .map(Some);
     }
     let class = value.get_type();
     let is_text = class.name()?.to_str()? == "UUID" || value.hasattr(intern!(py, "__fspath__"))?;
     if is_text {
-        return Ok(value.str()?.into_any());
+        return Ok(Some(value.str()?.into_any()));
     }
     if value.hasattr(intern!(py, "_value_"))? {
-        return value.getattr(intern!(py, "_value_"));
+        return value.getattr(intern!(py, "_value_")).map(Some);
     }
-    Err(not_an_event(format!(
-        "field {field} is {} of type {}, expected str, int, float, bool, None, list or dict",
-        repr(value),
-        class.name()?
-    )))
+    Ok(None)
+}
+
+/// A string as UTF-8, which a lone surrogate (of a file name, say) has no form in.
+pub(super) fn utf8<'a>(field: &str, text: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    text.to_str().map_err(|_| {
+        not_an_event(format!(
+            "field {field} is {}, which holds a lone surrogate; replace or encode it",
+            repr(text)
+        ))
+    })
 }
 
 /// A value as Python shows it, cut short.

@@ -8,6 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     sync::{Arc, Weak},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -17,6 +18,9 @@ use pyo3::{
 
 use super::{errors::not_delivered, settings::seconds};
 use crate::publisher::{self, Outcome};
+
+/// How long a wait goes on without a look at signals.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// What became of one event: await it, or call `result()`.
 #[pyclass(frozen, module = "synapse_rs")]
@@ -35,7 +39,18 @@ impl Receipt {
     #[pyo3(signature = (timeout = None))]
     fn result<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyString>> {
         let limit = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
-        match py.detach(|| self.inner.wait(limit)) {
+        let begun = Instant::now();
+        let outcome = loop {
+            // In slices, so that an interrupt from the keyboard is heard.
+            let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
+            let slice = left.map_or(SLICE, |left| left.min(SLICE));
+            let outcome = py.detach(|| self.inner.wait(Some(slice)));
+            if outcome.is_some() || left == Some(slice) {
+                break outcome;
+            }
+            py.check_signals()?;
+        };
+        match outcome {
             Some(outcome) => entry_id(py, &outcome),
             None => Err(not_delivered(format!(
                 "not acknowledged after {} s; the event stays queued and may still arrive",

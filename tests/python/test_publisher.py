@@ -7,6 +7,7 @@ import enum
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -148,6 +149,33 @@ def test_a_value_that_contains_itself_is_refused(redis_server: RedisServer) -> N
         publisher.publish(STREAM, inference(loop=loop))
 
 
+class ItsOwnItem:
+    """Stands for itself, as a `MagicMock` does."""
+
+    def item(self) -> Any:
+        return self
+
+
+class Many:
+    """As NumPy's arrays do."""
+
+    def item(self) -> Any:
+        raise ValueError("can only convert an array of size 1")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(ItsOwnItem(), "nested"), (Many(), "array of size 1"), ("\ud800", "surrogate"), (["\ud800"], "surrogate")],
+)
+def test_a_value_that_stands_for_nothing_is_named(redis_server: RedisServer, value: Any, words: str) -> None:
+    with (
+        synapse_rs.Publisher(redis_server.url) as publisher,
+        pytest.raises(synapse_rs.InvalidEvent, match=f"(?s)field region.*{words}"),
+    ):
+        publisher.publish(STREAM, inference(region=value))
+    assert entries(redis_server) == []
+
+
 def test_many_events_keep_their_order(redis_server: RedisServer) -> None:
     with synapse_rs.Publisher(redis_server.url) as publisher:
         assert publisher.publish_many(STREAM, [inference(n=n) for n in range(3000)]) == 3000
@@ -168,6 +196,31 @@ async def test_thousands_of_receipts_are_awaited(redis_server: RedisServer) -> N
         ids = await asyncio.gather(*[publisher.send(STREAM, inference(n=n)) for n in range(5000)])
     assert len(set(ids)) == 5000
     assert ids == sorted(ids, key=lambda entry: tuple(map(int, entry.split("-"))))
+
+
+async def test_a_receipt_can_be_awaited_by_many(redis_server: RedisServer) -> None:
+    async def outcome(receipt: synapse_rs.Receipt) -> str:
+        return await receipt
+
+    with synapse_rs.Publisher(redis_server.url) as publisher:
+        receipt = publisher.send(STREAM, inference())
+        found = await asyncio.wait_for(asyncio.gather(outcome(receipt), outcome(receipt)), 10)
+    assert found[0] == found[1] == receipt.result()
+
+
+def test_waiting_for_a_receipt_can_be_interrupted() -> None:
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    publisher = synapse_rs.Publisher("redis://127.0.0.1:1")
+    receipt = publisher.send(STREAM, inference())
+    timer = threading.Timer(0.2, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        receipt.result(timeout=20)
+    timer.join()
+    with pytest.raises(synapse_rs.DeliveryError):
+        publisher.close(timeout=0.1)
 
 
 def test_receipts_work_in_one_loop_after_another(redis_server: RedisServer) -> None:

@@ -12,25 +12,37 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Reads it from `/proc/PID`.
+    /// Reads the process's CPU clock, in nanoseconds, and `/proc/PID/statm`.
+    ///
+    /// `/proc/PID/stat` counts ticks of 10 ms: too coarse for a server that delivers 50,000 events in one.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The second field is the program's name in brackets and may hold spaces; utime and stime are 14 and 15.
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: u64 =
-            after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
         let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
         let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-        Ok(Self {
-            cpu: Duration::from_secs_f64(ticks as f64 / system(libc::_SC_CLK_TCK) as f64),
-            resident_bytes: pages * system(libc::_SC_PAGESIZE),
-        })
+        Ok(Self { cpu: cpu_time(pid)?, resident_bytes: pages * page_bytes() })
     }
 }
 
-fn system(name: libc::c_int) -> u64 {
+#[allow(unsafe_code, reason = "the standard library does not read another process's CPU clock")]
+fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both calls write only to the variable whose address they are given, which outlives them.
+    let status = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status));
+    }
+    // SAFETY: as above.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let (seconds, nanoseconds) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds))
+}
+
+fn page_bytes() -> u64 {
     // SAFETY: sysconf only reads a constant of the system.
     #[allow(unsafe_code, reason = "the standard library has no sysconf")]
-    let value = unsafe { libc::sysconf(name) };
-    u64::try_from(value).unwrap_or(1)
+    let value = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(value).unwrap_or(4096)
 }

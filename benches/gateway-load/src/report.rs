@@ -60,7 +60,7 @@ impl Report {
             "doubled": received.doubled,
             "seconds": seconds,
             "cpu_seconds": cpu,
-            "deliveries_per_cpu_second": received.events as f64 / cpu.max(0.01),
+            "deliveries_per_cpu_second": received.events as f64 / cpu.max(1e-9),
             "latency_p50_ms": percentile_ms(&sorted, 50),
             "latency_p99_ms": percentile_ms(&sorted, 99),
             "idle_bytes_per_connection": idle_bytes / self.clients as u64,

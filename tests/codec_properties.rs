@@ -235,8 +235,8 @@ proptest! {
     #[test]
     fn whatever_is_read_can_be_written_and_stays_what_it_is((stream, pairs) in any_pairs()) {
         let pairs = pairs.iter().map(|(field, value)| (field.as_bytes(), value.as_bytes()));
-        let Ok(decoded_event) = decode(&stream, pairs) else { return Ok(()) };
-        let mut event = decoded_event.event().unwrap();
+        // Without a name, which may have been drawn empty, there is no event.
+        let Ok(Some(mut event)) = decode(&stream, pairs).map(synapse_rs::event::Decoded::event) else { return Ok(()) };
         match encoded(&stream, &event) {
             Ok(body) => {
                 // Unknown fields may be read as null, which is left out on writing.

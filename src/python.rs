@@ -30,6 +30,7 @@ mod _core {
         publisher::Publisher,
         receipt::Receipt,
         registry::flush_all,
+        runtime::stop,
         subscription::Subscription,
         tail::{Filter, Tail},
     };

@@ -3,7 +3,7 @@ from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["Filter", "Publisher", "Receipt", "Subscription", "Tail", "flush_all"]
+__all__ = ["Filter", "Publisher", "Receipt", "Subscription", "Tail", "flush_all", "stop"]
 
 @disjoint_base
 class Publisher:
@@ -96,3 +96,4 @@ class Tail:
     def next(self) -> Awaitable[list[tuple[str, str, dict[str, Any]]]]: ...
 
 def flush_all(timeout: float) -> list[str]: ...
+def stop() -> None: ...

@@ -16,6 +16,8 @@ _log = logging.getLogger("synapse_rs")
 def _flush() -> None:
     for failure in _core.flush_all(FLUSH_AT_EXIT_S):
         _log.error("events were lost at exit: %s", failure)
+    # The background thread must not come back to an interpreter that is being torn down.
+    _core.stop()
 
 
 def _finalize() -> None:

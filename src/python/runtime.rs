@@ -8,8 +8,10 @@ use std::{
     pin::Pin,
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
+    time::Duration,
 };
 
+use parking_lot::{Condvar, Mutex};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use pyo3_asyncio::{
     TaskLocals,
@@ -17,11 +19,18 @@ use pyo3_asyncio::{
 };
 use tokio::runtime::{Builder, Handle};
 
-use crate::fork;
+use crate::{fork, shutdown::Shutdown};
+
+/// How long the end of the process waits for the thread's.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Host {
     generation: u64,
     handle: Handle,
+    /// Ends the thread.
+    stop: Shutdown,
+    has_stopped: Mutex<bool>,
+    stopped: Condvar,
 }
 
 static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
@@ -37,10 +46,19 @@ pub(super) fn handle() -> PyResult<&'static Handle> {
             return Ok(&host.handle);
         }
         let (host, runtime) = start(generation)?;
-        let host = Box::leak(Box::new(host));
-        if HOST.compare_exchange(current, host, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        let host: &'static Host = Box::leak(Box::new(host));
+        if HOST
+            .compare_exchange(current, ptr::from_ref(host).cast_mut(), Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
             let thread = std::thread::Builder::new().name("synapse-io".to_owned());
-            let run = move || runtime.block_on(std::future::pending::<()>());
+            let run = move || {
+                runtime.block_on(host.stop.cancelled());
+                // Also ends the threads on which results are handed to event loops.
+                runtime.shutdown_timeout(STOP_TIMEOUT);
+                *host.has_stopped.lock() = true;
+                host.stopped.notify_all();
+            };
             thread
                 .spawn(run)
                 .map_err(|error| PyRuntimeError::new_err(format!("the background thread: {error}")))?;
@@ -54,7 +72,26 @@ fn start(generation: u64) -> PyResult<(Host, tokio::runtime::Runtime)> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| PyRuntimeError::new_err(format!("the background runtime: {error}")))?;
-    Ok((Host { generation, handle: runtime.handle().clone() }, runtime))
+    let handle = runtime.handle().clone();
+    let (stop, has_stopped, stopped) = (Shutdown::new(), Mutex::new(false), Condvar::new());
+    Ok((Host { generation, handle, stop, has_stopped, stopped }, runtime))
+}
+
+/// Ends the background thread of this process, if there is one, for good: for the end of the interpreter.
+///
+/// A thread that came back to an interpreter which is being torn down would crash the process.
+#[pyfunction]
+pub(super) fn stop(py: Python<'_>) {
+    let Some(host) = leaked(HOST.load(Ordering::Acquire)) else { return };
+    if host.generation != fork::generation() {
+        return;
+    }
+    host.stop.cancel();
+    // The thread may be waiting for the interpreter.
+    py.detach(|| {
+        let mut has_stopped = host.has_stopped.lock();
+        host.stopped.wait_while_for(&mut has_stopped, |has_stopped| !*has_stopped, STOP_TIMEOUT);
+    });
 }
 
 #[expect(unsafe_code, reason = "an atomic pointer is the only shared place that needs no lock after a fork")]

@@ -330,6 +330,24 @@ def test_the_interpreter_ends_in_time_without_redis_and_says_what_was_lost() -> 
     assert "1 events are not acknowledged" in ended.stderr
 
 
+def test_the_interpreter_ends_well_while_other_threads_read(redis_server: RedisServer) -> None:
+    program = """
+import asyncio, sys, threading, time, synapse_rs
+url = sys.argv[1]
+async def read():
+    async for _ in synapse_rs.tail(url, ["busy"]):
+        pass
+for _ in range(4):
+    threading.Thread(target=lambda: asyncio.run(read()), daemon=True).start()
+publisher, end = synapse_rs.Publisher(url), time.monotonic() + 0.5
+while time.monotonic() < end:
+    publisher.publish("busy", {"event": "x"})
+"""
+    for _ in range(8):
+        ended = subprocess.run([sys.executable, "-c", program, redis_server.url], check=False, timeout=30)
+        assert ended.returncode == 0
+
+
 def test_parent_and_forked_child_each_send_their_own(redis_server: RedisServer) -> None:
     publisher = synapse_rs.Publisher(redis_server.url)
     publisher.publish("parent", {"event": "before"})

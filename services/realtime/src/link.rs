@@ -81,7 +81,7 @@ impl Link {
 
     /// Adds frames to what waits. When too much waits, the connection is closed as
     /// [`CloseReason::SlowClient`]: nothing is left out in silence.
-    pub fn push(&self, piece: Piece) -> Pushed {
+    pub fn push(&self, mut piece: Piece) -> Pushed {
         let mut state = self.state.lock();
         if state.closing.is_some() || state.broken {
             return Pushed::Refused;
@@ -92,6 +92,10 @@ impl Link {
             drop(state);
             self.wake.notify_one();
             return Pushed::Refused;
+        }
+        if state.blocked {
+            // It will wait for long: a few bytes must not hold the whole batch in memory.
+            piece.detach();
         }
         state.outbox.push(piece);
         if state.blocked || state.writing || state.claimed {

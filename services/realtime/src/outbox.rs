@@ -61,7 +61,7 @@ impl Piece {
     }
 
     /// Lets go of a large shared buffer of which this is a small part.
-    fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if self.len() * KEEP_SHARED >= self.buffer.len() {
             return;
         }

@@ -124,3 +124,13 @@ async fn a_client_that_is_gone_is_found_out_by_writing() {
     .await;
     assert_eq!(link.push(message()), Pushed::Refused);
 }
+
+#[tokio::test]
+async fn what_comes_for_a_client_that_does_not_read_holds_no_large_buffer() {
+    let (link, _client) = pair().await;
+    fill(&link);
+    let small = frame::text("for this client");
+    let batch = bytes::Bytes::from([small.clone(), vec![0; 1 << 20]].concat());
+    assert_eq!(link.push(Piece::new(batch.clone(), 0, small.len())), Pushed::Waits);
+    assert!(batch.is_unique(), "a few bytes that wait hold a buffer of a mebibyte");
+}

@@ -173,7 +173,9 @@ impl Reader {
             self.restart(stream, newest, info.and_then(|info| info.entries_added));
             return;
         }
-        let Some((info, first)) = info.and_then(|info| Some((info, info.first_id?))) else { return };
+        let Some(info) = info else { return };
+        // What comes first in an empty stream is still to be added.
+        let first = info.first_id.unwrap_or_else(|| info.last_generated_id.next());
         if first <= self.at[stream] {
             return;
         }

@@ -62,6 +62,16 @@ async fn entries_trimmed_unread_send_everyone_away() {
 }
 
 #[tokio::test]
+async fn a_stream_emptied_unread_sends_everyone_away() {
+    let (mut reader, stream, client) = reader().await;
+    reader.compare(stream, Some(&info(0, 100, 0, 10)));
+    assert_eq!(client.link.closing(), None, "all that was trimmed had been read");
+    reader.compare(stream, Some(&info(0, 200, 0, 15)));
+    assert_eq!(client.link.closing(), Some(CloseReason::EventsLost));
+    assert_eq!(reader.at[stream], EntryId::new(200, 0));
+}
+
+#[tokio::test]
 async fn ids_that_went_back_are_followed() {
     for known in [Some(info(10, 90, 9, 9)), None] {
         let (mut reader, stream, client) = reader().await;

@@ -70,7 +70,7 @@ class Consumer:
                 load(event["model_name"])
 
     Going on to the next event acknowledges the last one; leaving by `break` or by an exception gives it
-    back, to be delivered again at once. Entries that hold no event are skipped, those that can't be decoded
+    back, to be delivered again. Entries that hold no event are skipped, those that can't be decoded
     go to `<stream>:dlq` with the reason.
 
     Args:

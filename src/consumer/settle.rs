@@ -174,10 +174,10 @@ impl Clerk {
             let shared = self.shared.clone();
             let group = shared.config.group.as_str();
             let ack = |connection: Connection| async move { connection.ack(stream, group, ids).await };
-            self.until_done("acknowledging", ack).await;
+            let acknowledged = self.until_done("acknowledging", ack).await;
             self.shared.in_hand.remove(stream, ids);
             counter!("synapse_consumer_acknowledged_total", "stream" => stream.to_string())
-                .increment(ids.len() as u64);
+                .increment(acknowledged.unwrap_or_default());
         }
     }
 

@@ -144,8 +144,10 @@ impl Publisher {
 
     fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
         let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
-        let receipt = self.accept(py, stream, true, encode)?;
-        Ok(Receipt::new(receipt.expect("an event with a receipt is accepted or refused, never dropped")))
+        let Taken::Accepted(Some(receipt)) = self.accept(py, stream, true, encode)? else {
+            unreachable!("an event with a receipt is accepted or refused, never dropped")
+        };
+        Ok(Receipt::new(receipt))
     }
 
     fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
@@ -165,15 +167,23 @@ impl Publisher {
             })?;
             bodies.push((start..body.len(), encoded));
         }
-        let count = bodies.len();
+        let (count, mut accepted) = (bodies.len(), 0);
         for (range, encoded) in bodies {
             let encode = |scratch: &mut Vec<u8>| {
                 scratch.extend_from_slice(&body[range.clone()]);
                 Ok(encoded.clone())
             };
-            self.accept(py, stream, false, encode)?;
+            match self.accept(py, stream, false, encode) {
+                Ok(Taken::Dropped) => {}
+                Ok(_) => accepted += 1,
+                Err(error) => {
+                    let message =
+                        format!("{}; {accepted} of the {count} events were accepted", error.value(py));
+                    return Err(PyErr::from_type(error.get_type(py), message));
+                }
+            }
         }
-        Ok(count)
+        Ok(accepted)
     }
 
     #[pyo3(signature = (*, model_name, version, latency_ms, user_id = None, request_id = None, tokens_used = None,
@@ -194,7 +204,11 @@ impl Publisher {
         error: Option<&Bound<'_, PyAny>>,
         extra: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        let success = success.unwrap_or(error.is_none());
+        let has_error = match error {
+            Some(error) => error.is_truthy()?,
+            None => false,
+        };
+        let success = success.unwrap_or(!has_error);
         let name = if success { "inference-complete" } else { "inference-failed" };
         let encode = |body: &mut Vec<u8>| {
             let mut entry = EntryEncoder::begin(body, INFERENCE_EVENTS, name, &self.config.limits)?;
@@ -229,6 +243,8 @@ impl Publisher {
         stream: String,
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        // First of all, so that nothing is published without a loop to await it in.
+        let accepted = done(py)?;
         let publisher = self.started()?;
         let mut body = Vec::new();
         let encoded = encode::event(&mut body, &stream, event, &self.config)?;
@@ -241,7 +257,7 @@ impl Publisher {
         let room_in = self.started()?;
         // Accepted at once when there is room: no trip through the background thread then.
         match accept() {
-            Ok(_) => done(py),
+            Ok(_) => Ok(accepted),
             Err(PublishError::QueueFull(full)) => runtime::awaitable(py, async move {
                 let mut full = full;
                 loop {
@@ -347,21 +363,21 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Accepts an event, doing what `on_full` says when there is no room; `None` if it was dropped.
+    /// Accepts an event, doing what `on_full` says when there is no room.
     fn accept(
         &self,
         py: Python<'_>,
         stream: &str,
         receipt: bool,
         encode: impl Fn(&mut Vec<u8>) -> PyResult<crate::event::encode::Encoded>,
-    ) -> PyResult<Option<core::Receipt>> {
+    ) -> PyResult<Taken> {
         let publisher = self.started()?;
         let mut deadline = None;
         loop {
             let accepted =
                 publisher.publish_encoded(stream, receipt, |body| encode(body).map_err(Refusal::Python));
             let full = match accepted {
-                Ok(receipt) => return Ok(receipt),
+                Ok(receipt) => return Ok(Taken::Accepted(receipt)),
                 Err(Refusal::Publish(PublishError::QueueFull(full))) => full,
                 Err(Refusal::Publish(error)) => return Err(error.into()),
                 Err(Refusal::Python(error)) => return Err(error),
@@ -370,7 +386,7 @@ impl Publisher {
                 OnFull::Drop if !receipt => {
                     self.lock().dropped += 1;
                     metrics::counter!("synapse_publisher_dropped_total").increment(1);
-                    return Ok(None);
+                    return Ok(Taken::Dropped);
                 }
                 OnFull::Drop | OnFull::Raise => return Err(PublishError::QueueFull(full).into()),
                 OnFull::Default if in_event_loop(py)? => return Err(PublishError::QueueFull(full).into()),
@@ -384,6 +400,13 @@ impl Publisher {
             }
         }
     }
+}
+
+/// What became of an event at the call.
+enum Taken {
+    Accepted(Option<core::Receipt>),
+    /// There was no room, and `on_full` is `"drop"`.
+    Dropped,
 }
 
 /// Why an event was not accepted, by whom.

@@ -87,14 +87,19 @@ impl Tail {
         })
     }
 
-    /// The next events that fulfil the condition. Waits out failures of Redis.
+    /// The next events that fulfil the condition. Waits out failures of Redis that pass.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.inner.clone();
         let condition = self.condition.clone();
         runtime::awaitable(py, async move {
             let mut tail = inner.lock().await;
             loop {
-                let News::Entries(entries) = tail.next().await else { continue };
+                let entries = match tail.next().await {
+                    News::Entries(entries) => entries,
+                    // Of the wrong type, forbidden: waiting would not help.
+                    News::Interrupted(error) if !error.is_transient() => return Err(error.into()),
+                    News::Interrupted(_) | News::Resumed(_) => continue,
+                };
                 let wanted =
                     |event: &Event| condition.as_ref().is_none_or(|condition| condition.matches(event));
                 let events: Vec<_> = entries

@@ -223,3 +223,10 @@ async def test_a_tail_says_what_is_wrong_with_it() -> None:
             await anext(synapse_rs.tail("redis://127.0.0.1:1", ["s"], **bad))
     with pytest.raises(ValueError, match="list"):
         await anext(synapse_rs.tail("redis://127.0.0.1:1", []))
+
+
+async def test_a_tail_of_what_is_no_stream_says_so(redis_server: RedisServer) -> None:
+    with redis.Redis(port=redis_server.port) as client:
+        client.set("taken", "x")
+    with pytest.raises(synapse_rs.SynapseError, match="WRONGTYPE"):
+        await anext(synapse_rs.tail(redis_server.url, ["taken"], after="0"))

@@ -272,6 +272,27 @@ def test_a_full_queue_waits_or_drops_as_told(redis_server: RedisServer) -> None:
             publisher.close(timeout=0.1)
 
 
+def test_many_events_that_fill_the_queue_say_how_many_were_accepted(redis_server: RedisServer) -> None:
+    redis_server.stop()
+    raising = synapse_rs.Publisher(redis_server.url, queue_events=2, on_full="raise")
+    with pytest.raises(synapse_rs.QueueFull, match="2 of the 5 events were accepted"):
+        raising.publish_many(STREAM, [inference() for _ in range(5)])
+    dropping = synapse_rs.Publisher(redis_server.url, queue_events=3, on_full="drop")
+    assert dropping.publish_many(STREAM, [inference() for _ in range(5)]) == 3
+    for publisher in (raising, dropping):
+        with pytest.raises(synapse_rs.DeliveryError):
+            publisher.close(timeout=0)
+
+
+def test_publish_async_without_a_loop_publishes_nothing(redis_server: RedisServer) -> None:
+    with (
+        synapse_rs.Publisher(redis_server.url) as publisher,
+        pytest.raises(RuntimeError, match="no running event loop"),
+    ):
+        publisher.publish_async(STREAM, inference())
+    assert entries(redis_server) == []
+
+
 def test_threads_publish_side_by_side(redis_server: RedisServer) -> None:
     with synapse_rs.Publisher(redis_server.url) as publisher:
 

@@ -124,6 +124,8 @@ impl Resume {
                         chunk.push(&event, cursor).await;
                     }
                     chunk.finish(cursor).await;
+                    // A condition that nothing fulfils would otherwise walk all of the history in one go.
+                    tokio::task::yield_now().await;
                 }
                 Step::ReadOlder => {
                     if let Err(error) = self.read_older(&client, cursor, whole).await? {

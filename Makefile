@@ -3,6 +3,7 @@
 #   CARGO_TARGET_DIR   where Rust is built (default: target)
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
+#   RELEASE=1          make run: optimised, which takes minutes longer to build
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,6 +28,8 @@ export SYNAPSE_TRACE := $(abspath $(or $(TRACE),$(SYNAPSE_TRACE)))
 export SYNAPSE_BIN_DIR = $(TARGET_DIR)/debug
 # One interpreter for every build, or each would rebuild what the other built.
 export PYO3_PYTHON := $(BIN)/python
+# pip reports what was there already, a screen full of it.
+export PIP_QUIET := 1
 # Nobody edits and builds again in CI.
 ifdef CI
 export CARGO_INCREMENTAL := 0
@@ -36,8 +39,8 @@ PYTHON_FILES := python tests examples benches
 BINARIES := --package synapse-cli --package synapse-gateway
 
 ##@ See it
-run: release module-release redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)
-	@SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=examples exec $(BIN)/python -m cyrex.platform \
+run: $(if $(RELEASE),release module-release,binaries module) redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)
+	@SYNAPSE_BIN_DIR=$(TARGET_DIR)/$(if $(RELEASE),release,debug) PYTHONPATH=examples exec $(BIN)/python -m cyrex.platform \
 		$(if $(TRACE),--trace $(TRACE)) $(if $(SPEED),--speed $(SPEED))
 
 ##@ Check it

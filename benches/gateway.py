@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     print(
-        f"Deliveries per CPU-second of the server's process; {rounds} rounds in turn, medians; {os.cpu_count()} cores"
+        f"Deliveries per CPU-second of the server's process; medians of {rounds} rounds in turn; {os.cpu_count()} cores"
     )
     for what in LOADS:
         print(f"\n{what.title}\n  {'':<22}{'per CPU-s':>14}{'lost':>8}{'doubled':>9}{'KiB idle':>13}")

@@ -179,7 +179,8 @@ def main() -> None:
         fields = entry_as_written(server)
         size = sum(map(len, fields))
         print(
-            f"Publishing a {len(fields) // 2}-field event of {size} bytes; {rounds} rounds in turn, medians; ", end=""
+            f"Publishing an event of {len(fields) // 2} fields and {size} bytes; medians of {rounds} rounds in turn; ",
+            end="",
         )
         print(f"{os.cpu_count()} cores, redis-py {redis.__version__}\n")
         for _ in range(rounds):

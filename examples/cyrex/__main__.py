@@ -52,7 +52,7 @@ class Second:
     def line(self, published: int, queued: int) -> str:
         """One line for people."""
         others = sum(self.events.values()) - self.events["inference-events"]
-        latency = f"p50 {median(self.latencies_ms):6.0f} ms" if self.latencies_ms else "no request  "
+        latency = f"p50 {median(self.latencies_ms):6.0f} ms" if self.latencies_ms else "no request   "
         return (
             f"{time.strftime('%H:%M:%S')}  {self.events['inference-events']:5d} inferences  {self.failed:3d} failed"
             f"  {latency}  {len(self.users):4d} users  ${self.dollars:7.4f}  {others:3d} other events"

@@ -12,8 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +20,12 @@ from cyrex.__main__ import options, run
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BIN = Path(os.environ.get("SYNAPSE_BIN_DIR", "target/release"))
-GATEWAY_PORT = int(os.environ.get("SYNAPSE_GATEWAY_PORT", "5008"))
+BIN = Path(os.environ.get("SYNAPSE_BIN_DIR", "target/debug"))
 START_S = 60.0
 STOP_S = 20.0
-REDIS_CLI = re.compile(r"redis-cli -p (\d+)")
+# What `synapse up` prints when all is ready: a row per piece with its address, and how to stop it as the last line.
+ROW = re.compile(r"^\s+(redis|gateway)\s+(\w+://\S+)")
+LAST_LINE = "Ctrl-C stops everything"
 
 
 class Platform:
@@ -34,7 +33,8 @@ class Platform:
 
     def __init__(self) -> None:
         """Starts it; what it says is passed on."""
-        self.redis_url = os.environ.get("REDIS_URL")
+        self.addresses: dict[str, str] = {}
+        self._ready = threading.Event()
         self._stopping = False
         # A session of its own: Ctrl-C is for us, who stop it when the demo is done. setpriv: if we are killed,
         # the kernel tells it to stop.
@@ -51,23 +51,18 @@ class Platform:
 
     def _pass_on(self, lines: Iterable[str]) -> None:
         for line in lines:
-            if self.redis_url is None and (port := REDIS_CLI.search(line)):
-                self.redis_url = f"redis://127.0.0.1:{port[1]}"
             print(line, end="", flush=True)
+            if row := ROW.match(line):
+                self.addresses.setdefault(row[1], row[2])
+            if LAST_LINE in line:
+                self._ready.set()
+        self._ready.set()
         if not self._stopping:
             os.kill(os.getpid(), signal.SIGTERM)  # nothing left to publish to
 
-    def wait_until_ready(self) -> str | None:
-        """Waits until its Redis and its gateway answer; gives Redis's address, or none if it ended first."""
-        deadline = time.monotonic() + START_S
-        while self._up.poll() is None:
-            if self.redis_url is not None and gateway_ready():
-                return self.redis_url
-            if time.monotonic() > deadline:
-                print(f"make run: the platform is not ready after {START_S:g} s", file=sys.stderr)
-                return None
-            time.sleep(0.05)
-        return None
+    def wait_until_ready(self) -> bool:
+        """Waits until `synapse up` says that all is ready; false if it ended or took too long."""
+        return self._ready.wait(START_S) and "gateway" in self.addresses
 
     def stop(self) -> int:
         """Lets it drain and end; gives its exit status."""
@@ -81,29 +76,15 @@ class Platform:
             return self._up.wait()
 
 
-def gateway_ready() -> bool:
-    """Whether the gateway says so."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{GATEWAY_PORT}/ready", timeout=2):
-            return True
-    except OSError:  # nobody answers, or with a status that is not 2xx
-        return False
-
-
-def things_to_try(redis_url: str) -> str:
-    """What a newcomer would type next, in another terminal."""
-    port = redis_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0]
-    where = "" if port == "6379" else f"REDIS_URL={redis_url} "
+def more_to_try(addresses: dict[str, str]) -> str:
+    """What is worth a look besides what `synapse up` names, as one would type it here."""
+    synapse, redis, gateway = relative(BIN / "synapse"), addresses["redis"], addresses["gateway"]
+    flag = "" if redis.endswith(":6379") else f" --redis-url {redis}"
+    websocket = gateway.replace("http", "ws", 1) + "/ws"
     return f"""
-  The platform runs and a demo Cyrex publishes to it. In another terminal:
-
-    {where}{relative(BIN / "synapse")} tail inference-events --where success=false
-    redis-cli -p {port} XREVRANGE inference-events + - COUNT 1
-    curl -s http://127.0.0.1:{GATEWAY_PORT}/metrics | grep -v '^#'
-    {relative(Path(sys.executable).parent)}/websockets ws://127.0.0.1:{GATEWAY_PORT}/ws
-        and then type  {{"type":"subscribe"}}
-
-  Socket.IO clients connect to http://127.0.0.1:{GATEWAY_PORT}. Ctrl-C ends everything.
+  A demo Cyrex publishes now. Here `synapse` is {synapse}. Failures only, and everything as a client gets it:
+    {synapse}{flag} tail inference-events --where success=false
+    {relative(Path(sys.executable).parent)}/websockets {websocket}    # then type {{"type":"subscribe"}}
 """
 
 
@@ -117,11 +98,11 @@ def main() -> int:
     demo = options()
     platform = Platform()
     try:
-        redis_url = platform.wait_until_ready()
-        if redis_url is None:
+        if not platform.wait_until_ready():
+            print("make run: the platform did not start", file=sys.stderr)
             return platform.stop() or 1
-        print(things_to_try(redis_url), flush=True)
-        demo.redis = redis_url
+        print(more_to_try(platform.addresses), flush=True)
+        demo.redis = os.environ.get("REDIS_URL") or platform.addresses["redis"]
         return asyncio.run(run(demo))
     except KeyboardInterrupt:
         return 0

@@ -215,9 +215,14 @@ def test_waiting_for_a_receipt_can_be_interrupted() -> None:
     publisher = synapse_rs.Publisher("redis://127.0.0.1:1")
     receipt = publisher.send(STREAM, inference())
     timer = threading.Timer(0.2, interrupt)
+    # Whoever runs the tests in the background has Python start with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        receipt.result(timeout=20)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            receipt.result(timeout=20)
+    finally:
+        signal.signal(signal.SIGINT, before)
     timer.join()
     with pytest.raises(synapse_rs.DeliveryError):
         publisher.close(timeout=0.1)

@@ -54,7 +54,7 @@ test-rust: tools redis ## Rust tests alone
 test-python: module redis ## Tests of the Python module alone
 	$(BIN)/pytest tests/python
 
-test-e2e: module binaries redis node clients ## Real clients against real processes alone
+test-e2e: module test-binaries redis node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
 lint-rust: tools
@@ -81,6 +81,10 @@ build: module binaries ## Binaries and the Python module, for development
 wheel: tools ## The abi3 wheel, into dist/
 	$(BIN)/maturin build --release --locked --out dist
 
+# With the features that the tests turn on, so that nothing is built again after `cargo test --workspace`.
+test-binaries: rust
+	cargo build --workspace --all-targets --locked
+
 binaries: rust
 	cargo build $(BINARIES) --locked
 
@@ -103,11 +107,11 @@ bench-gateway: release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
 
-soak: module binaries redis node clients ## The long tests: hours of traffic and faults in minutes
+soak: module test-binaries redis node clients ## The long tests: hours of traffic and faults in minutes
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
-.PHONY: run test test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+.PHONY: run test test-binaries test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
 	module module-release bench bench-publish bench-gateway soak tools rust redis node clients peers clean help
 
 tools: rust $(VENV)/.installed

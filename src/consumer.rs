@@ -5,42 +5,64 @@
 //! handled, never before; what can't be decoded goes to the dead letters with the reason, and the
 //! reader goes on.
 //!
-//! * [`subscription`]: opens, hands out, closes.
-//! * [`poll`]: the task that reads; it owns the blocking connection.
-//! * [`settle`]: the task that acknowledges, gives back, retries and moves to the dead letters, in batches.
-//! * [`in_hand`]: what was read and is not settled.
+//! * `runtime`: the handler's side. `subscription`: opens, hands out, takes back, closes.
+//! * `dispatch`: what is in hand, who gets it next, and what Redis is to be told; a state machine without Redis.
+//! * `shared`: what the tasks share, and how they wake one another; `link`: the connection they share.
+//! * The tasks, each of which can wait for Redis without holding up the others: `poll` reads (`join` makes sure of the
+//!   group), `settle` acknowledges and gives back, `reclaim` renews and takes over, `retry` reads again what is
+//!   delivered again, `dead_letter` moves what can't be handled.
+//! * `position`: where a consumer without a group has got to. `stats`: what it has done.
 
-mod in_hand;
+mod dead_letter;
+mod dispatch;
+mod join;
+mod link;
 mod poll;
+mod position;
+mod reclaim;
+mod retry;
+mod runtime;
 mod settle;
+mod shared;
+mod stats;
 mod subscription;
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use metrics::counter;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     backoff::Backoff,
-    config::RedisSettings,
     event::Event,
-    shutdown::Shutdown,
+    filter::Filter,
     stream::{EntryId, StreamError},
 };
 
+#[cfg(feature = "python")]
+pub(crate) use dispatch::Verdict;
+pub use runtime::{Answer, ConsumerRuntime, Handler};
+pub use stats::ConsumerStats;
 pub use subscription::{Settler, Subscription};
 
 /// How a consumer reads and what it does about failures.
 #[derive(Clone, Debug)]
 pub struct ConsumerConfig {
-    /// The consumer group; created with its stream where it is missing.
+    /// The consumer group; created with its stream where it is missing. Of a [`Kind::Broadcast`] consumer the name
+    /// under which its position is kept, or nothing.
     pub group: String,
     /// The streams to read.
     pub streams: Vec<String>,
+    /// Whether it shares the events with the others of its group. Default [`Kind::Group`].
+    pub kind: Kind,
     /// Where a group that is created begins: an entry id, `0` for the stream's beginning, `$` for its end. Default `0`.
     pub start: String,
+    /// Only events that fulfil this are handed out; the others are acknowledged. Default: all.
+    pub condition: Option<Filter>,
+    /// Events of a stream with the same value here (a field, or a dotted path into objects) are handled one after the
+    /// other, in order, within this process: one that fails holds up those behind it. Default: no such order.
+    pub ordered_by: Option<String>,
     /// At most this many entries are read at once. Default 500.
     pub batch: usize,
+    /// So many bytes of events may be in memory before reading waits. Default 64 MiB.
+    pub max_in_hand_bytes: usize,
     /// An entry that nobody has touched for so long is taken over from its consumer. Default 30 s.
     pub min_idle: Duration,
     /// After this many failed deliveries an entry goes to the dead letters. Default 5.
@@ -53,20 +75,80 @@ pub struct ConsumerConfig {
     pub handler_timeout: Option<Duration>,
 }
 
+/// Whether a consumer shares its streams' events with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Each event goes to one member of the group.
+    #[default]
+    Group,
+    /// Every such consumer gets every event; nothing is pending anywhere. Its position is kept under the name in
+    /// `group`, so that a next process of that name goes on there; without a name it begins at `start`.
+    Broadcast,
+}
+
 impl ConsumerConfig {
     /// A member of `group` on `streams`, with the defaults.
     pub fn new(group: impl Into<String>, streams: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             group: group.into(),
             streams: streams.into_iter().map(Into::into).collect(),
+            kind: Kind::Group,
             start: "0".to_owned(),
+            condition: None,
+            ordered_by: None,
             batch: 500,
+            max_in_hand_bytes: 64 << 20,
             min_idle: Duration::from_secs(30),
             max_deliveries: 5,
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             concurrency: 1,
             handler_timeout: None,
         }
+    }
+
+    /// Whether it can work.
+    pub fn check(&self) -> Result<(), ConsumeError> {
+        let invalid =
+            |setting, reason: &str| Err(ConsumeError::InvalidSetting { setting, reason: reason.to_owned() });
+        if self.group.is_empty() && self.kind == Kind::Group {
+            return invalid("group", "the consumer group needs a name");
+        }
+        if self.streams.is_empty() || self.streams.iter().any(String::is_empty) {
+            return invalid("streams", "name at least one stream, for example model-events");
+        }
+        let mut names: Vec<_> = self.streams.iter().collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return invalid("streams", "a stream is named twice");
+        }
+        if !matches!(self.start.as_str(), "0" | "$") && self.start.parse::<EntryId>().is_err() {
+            return invalid("start", "expected 0 (from the beginning), $ (from now on) or an entry id");
+        }
+        if !(1..=100_000).contains(&self.batch) {
+            return invalid("batch", "expected 1 to 100000 entries");
+        }
+        if self.max_in_hand_bytes < 1024 {
+            return invalid("max_in_hand_bytes", "expected at least 1024 bytes");
+        }
+        if self.min_idle < Duration::from_millis(10) {
+            return invalid("min_idle", "expected at least 10 ms");
+        }
+        if self.max_deliveries == 0 {
+            return invalid("max_deliveries", "expected at least 1");
+        }
+        if self.backoff.0 > self.backoff.1 {
+            return invalid("backoff", "expected a first delay that is no longer than the longest");
+        }
+        if !(1..=10_000).contains(&self.concurrency) {
+            return invalid("concurrency", "expected 1 to 10000 events at once");
+        }
+        if self.handler_timeout.is_some_and(|limit| limit.is_zero()) {
+            return invalid("handler_timeout", "expected more than 0, or none");
+        }
+        if self.ordered_by.as_ref().is_some_and(|path| path.split('.').any(str::is_empty)) {
+            return invalid("ordered_by", "expected a field, or a dotted path such as data.task_id");
+        }
+        Ok(())
     }
 }
 
@@ -93,108 +175,13 @@ pub struct Delivery {
     pub stream: Arc<str>,
     /// Its entry.
     pub id: EntryId,
-    /// How often it was delivered, this time included; of entries taken over from another consumer at least 2.
+    /// How often it was delivered, this time included, by whatever consumer of the group.
     pub deliveries: u32,
     /// What it says.
     pub event: Event,
 }
 
-/// What a handler says of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Handled: acknowledge it.
-    Done,
-    /// It failed this time: deliver it again, later, up to `max_deliveries` times.
-    Failed(String),
-    /// It will never work: to the dead letters at once.
-    Permanent(String),
-    /// What the handler needs is not there, for example its database: wait and try again, without counting an attempt.
-    Unavailable(Duration),
-}
-
-/// Handles events.
-pub trait Handler: Send + Sync {
-    /// Handles one event; may be called with the same event again.
-    fn handle(&self, delivery: &Delivery) -> impl Future<Output = Answer> + Send;
-}
-
-/// Hands the events of a group's streams to a handler.
-///
-/// A handler that panics or takes too long has failed at that event; the others go on.
-#[derive(Debug)]
-pub struct ConsumerRuntime<H> {
-    settings: RedisSettings,
-    config: ConsumerConfig,
-    handler: H,
-}
-
-impl<H: Handler> ConsumerRuntime<H> {
-    /// A runtime; nothing is connected yet.
-    pub fn new(settings: RedisSettings, config: ConsumerConfig, handler: H) -> Self {
-        Self { settings, config, handler }
-    }
-
-    /// Handles events until `shutdown`; then finishes and acknowledges what is in hand.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), ConsumeError> {
-        let mut subscription = Subscription::open(self.settings.clone(), self.config.clone()).await?;
-        let (this, shutdown) = (&self, &shutdown);
-        while let Some(Some(batch)) = shutdown.run_until_cancelled(subscription.next()).await {
-            let settler = subscription.settler();
-            let work = stream::iter(batch).for_each_concurrent(self.config.concurrency.max(1), |delivery| {
-                let settler = settler.clone();
-                async move { this.handle(delivery, &settler, shutdown).await }
-            });
-            work.await;
-        }
-        subscription.close().await;
-        Ok(())
-    }
-
-    async fn handle(&self, delivery: Delivery, settler: &Settler, shutdown: &Shutdown) {
-        loop {
-            if shutdown.is_cancelled() {
-                return settler.release(&delivery);
-            }
-            match self.attempt(&delivery).await {
-                Answer::Done => return settler.ack(&delivery),
-                Answer::Permanent(reason) => return settler.reject(&delivery, "rejected", &reason),
-                Answer::Failed(reason) => return self.retry(&delivery, settler, &reason),
-                Answer::Unavailable(retry_after) => {
-                    let _ = shutdown.run_until_cancelled(tokio::time::sleep(retry_after)).await;
-                }
-            }
-        }
-    }
-
-    /// One call of the handler, within its time, its panics caught.
-    async fn attempt(&self, delivery: &Delivery) -> Answer {
-        let call = AssertUnwindSafe(self.handler.handle(delivery)).catch_unwind();
-        let answer = match self.config.handler_timeout {
-            None => call.await,
-            Some(limit) => match tokio::time::timeout(limit, call).await {
-                Ok(answer) => answer,
-                Err(_) => return Answer::Failed(format!("the handler took longer than {limit:?}")),
-            },
-        };
-        answer
-            .unwrap_or_else(|panic| Answer::Failed(format!("the handler panicked: {}", panic_text(&*panic))))
-    }
-
-    fn retry(&self, delivery: &Delivery, settler: &Settler, reason: &str) {
-        if delivery.deliveries >= self.config.max_deliveries {
-            return settler.reject(delivery, "max_deliveries", reason);
-        }
-        counter!("synapse_consumer_retries_total", "stream" => delivery.stream.to_string()).increment(1);
-        settler.retry(delivery, retry_delay(self.config.backoff, delivery.deliveries));
-    }
-}
-
 /// A delay for the attempt after this many deliveries, drawn from a range that doubles with each.
 pub(crate) fn retry_delay((first, limit): (Duration, Duration), deliveries: u32) -> Duration {
     Backoff::new(first, limit).ceiling(deliveries.saturating_sub(1)).mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -133,7 +133,7 @@ impl Condition {
 
 /// The value at a key: of the field with that very name, else within the object named by the part
 /// before the first dot.
-fn reach<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+pub(crate) fn reach<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     if let Some(value) = fields.get(key) {
         return Some(value);
     }

@@ -3,14 +3,15 @@
 //! * [`publisher`]: `Publisher`, its settings, and what happens when its queue is full.
 //! * [`encode`]: walks a Python event straight into the buffer of the next request.
 //! * [`receipt`]: `Receipt`, awaited or waited for; many are completed by one wake-up of their loop.
-//! * [`subscription`], [`tail`]: batches of events for the package's `Consumer` and `tail`.
-//! * [`values`]: JSON values as Python objects.
+//! * [`subscription`], [`tail`]: events for the package's `Consumer` and `tail`.
+//! * [`events`], [`values`]: events and JSON values as Python objects.
 //! * [`registry`]: the publishers to flush when the process ends.
 //! * [`runtime`]: the one background thread, started at first use and again in a forked child.
 //! * [`errors`]: each cause to a named exception.
 
 mod encode;
 mod errors;
+mod events;
 mod json;
 mod publisher;
 mod receipt;
@@ -31,7 +32,7 @@ mod _core {
         receipt::Receipt,
         registry::flush_all,
         runtime::stop,
-        subscription::Subscription,
+        subscription::{Delivery, Subscription},
         tail::{Filter, Tail},
     };
 }

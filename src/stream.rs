@@ -7,23 +7,27 @@
 
 mod ack;
 pub(crate) mod append;
+mod blocking;
 pub mod claim;
 mod connection;
 pub mod dead_letter;
+mod entry;
 mod groups;
 mod info;
+mod position;
 mod range;
 pub mod read;
 pub mod reply;
 pub(crate) mod resp;
 mod server;
+mod tape;
 pub mod wire;
 
 use std::{fmt, str::FromStr};
 
-use bytes::Bytes;
-
-pub use connection::{BlockingConnection, Connection};
+pub use blocking::BlockingConnection;
+pub use connection::Connection;
+pub use entry::Entry;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
 
@@ -88,6 +92,19 @@ impl EntryId {
     }
 }
 
+impl EntryId {
+    /// The greatest id less than this one; itself for [`EntryId::MIN`].
+    pub const fn previous(self) -> Self {
+        match self.seq.checked_sub(1) {
+            Some(seq) => Self { ms: self.ms, seq },
+            None => match self.ms.checked_sub(1) {
+                Some(ms) => Self { ms, seq: u64::MAX },
+                None => self,
+            },
+        }
+    }
+}
+
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
@@ -115,31 +132,6 @@ impl FromStr for EntryId {
             None => number(text).map(|ms| Self { ms, seq: 0 }),
         };
         id.ok_or_else(|| MalformedEntryId(text.to_owned()))
-    }
-}
-
-/// One entry of a stream, as Redis holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place in the stream.
-    pub id: EntryId,
-    fields: Vec<(Bytes, Bytes)>,
-}
-
-impl Entry {
-    /// An entry of these field/value pairs.
-    pub fn new(id: EntryId, fields: Vec<(Bytes, Bytes)>) -> Self {
-        Self { id, fields }
-    }
-
-    /// The field/value pairs, in order.
-    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|(field, value)| (field.as_ref(), value.as_ref()))
-    }
-
-    /// Bytes of all names and values.
-    pub fn size_bytes(&self) -> usize {
-        self.fields.iter().map(|(field, value)| field.len() + value.len()).sum()
     }
 }
 
@@ -199,5 +191,14 @@ impl StreamError {
             Self::Refused { reason, .. } => reason.split(' ').next(),
             _ => None,
         }
+    }
+
+    /// Of an error that the server answered a command with.
+    fn answered(error: &str, address: &str, what: &str) -> Self {
+        let (reason, address) = (error.to_owned(), address.to_owned());
+        if error.starts_with("WRONGPASS") {
+            return Self::Unauthorized { address, reason };
+        }
+        Self::Refused { command: what.to_owned(), reason }
     }
 }

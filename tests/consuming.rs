@@ -90,11 +90,11 @@ async fn what_was_published_before_the_first_start_is_handled_in_order() {
     let server = RedisServer::new();
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..1_000).await;
-    let mut subscription = Subscription::open(settings(&server), config()).await.unwrap();
+    let subscription = Subscription::open(settings(&server), config()).await.unwrap();
     let settler = subscription.settler();
     let mut found = Vec::new();
     while found.len() < 1_000 {
-        for delivery in subscription.next().await.unwrap() {
+        for delivery in subscription.next(500).await.unwrap() {
             assert_eq!(delivery.deliveries, 1);
             found.push(number(&delivery.event));
             settler.ack(&delivery);
@@ -181,8 +181,8 @@ async fn an_entry_that_cannot_be_decoded_stops_nobody() {
         .unwrap();
     connection.append(stream, [("event", "other"), ("number", "1")], None).await.unwrap();
     let config = ConsumerConfig::new(GROUP, [stream]);
-    let mut subscription = Subscription::open(settings(&server), config).await.unwrap();
-    let batch = subscription.next().await.unwrap();
+    let subscription = Subscription::open(settings(&server), config).await.unwrap();
+    let batch = subscription.next(500).await.unwrap();
     assert_eq!(batch.len(), 1);
     subscription.settler().ack(&batch[0]);
     let dead = eventually("the dead letter", || async {
@@ -200,16 +200,16 @@ async fn what_is_not_settled_is_given_back_on_closing() {
     let server = RedisServer::new();
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..20).await;
-    let mut first = Subscription::open(settings(&server), config()).await.unwrap();
-    let batch = first.next().await.unwrap();
+    let first = Subscription::open(settings(&server), config()).await.unwrap();
+    let batch = first.next(500).await.unwrap();
     for delivery in &batch[..5] {
         first.settler().ack(delivery);
     }
     first.close().await;
     assert_eq!(group(&connection).await.pending, 15);
 
-    let mut second = Subscription::open(settings(&server), config()).await.unwrap();
-    let batch = second.next().await.unwrap();
+    let second = Subscription::open(settings(&server), config()).await.unwrap();
+    let batch = second.next(500).await.unwrap();
     assert_eq!(
         batch.iter().map(|delivery| number(&delivery.event)).collect::<Vec<_>>(),
         (5..20).collect::<Vec<_>>()
@@ -224,12 +224,12 @@ async fn entries_of_a_dead_consumer_are_taken_over() {
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..3).await;
     let config = ConsumerConfig { min_idle: Duration::from_millis(200), ..config() };
-    let mut dead = Subscription::open(settings(&server), config.clone()).await.unwrap();
-    let left = dead.next().await.unwrap();
+    let dead = Subscription::open(settings(&server), config.clone()).await.unwrap();
+    let left = dead.next(500).await.unwrap();
     dead.abandon();
 
-    let mut heir = Subscription::open(settings(&server), config).await.unwrap();
-    let taken = heir.next().await.unwrap();
+    let heir = Subscription::open(settings(&server), config).await.unwrap();
+    let taken = heir.next(500).await.unwrap();
     assert_eq!(taken.len(), left.len());
     for (taken, left) in taken.iter().zip(&left) {
         assert_eq!((taken.id, taken.deliveries), (left.id, 2));
@@ -245,11 +245,11 @@ async fn a_slow_live_consumer_is_not_robbed() {
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..1).await;
     let config = ConsumerConfig { min_idle: Duration::from_millis(300), ..config() };
-    let mut slow = Subscription::open(settings(&server), config.clone()).await.unwrap();
-    let held = slow.next().await.unwrap();
-    let mut thief = Subscription::open(settings(&server), config).await.unwrap();
+    let slow = Subscription::open(settings(&server), config.clone()).await.unwrap();
+    let held = slow.next(500).await.unwrap();
+    let thief = Subscription::open(settings(&server), config).await.unwrap();
     // More than three times min_idle: the entry is renewed meanwhile.
-    assert!(tokio::time::timeout(Duration::from_secs(1), thief.next()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_secs(1), thief.next(1)).await.is_err());
     slow.settler().ack(&held[0]);
     settled(&connection).await;
     slow.close().await;
@@ -301,8 +301,8 @@ async fn closing_without_redis_ends_in_time() {
     let mut server = RedisServer::new();
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..10).await;
-    let mut subscription = Subscription::open(settings(&server), config()).await.unwrap();
-    let batch = subscription.next().await.unwrap();
+    let subscription = Subscription::open(settings(&server), config()).await.unwrap();
+    let batch = subscription.next(500).await.unwrap();
     server.kill();
     for delivery in &batch {
         subscription.settler().ack(delivery);

@@ -7,7 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use synapse_rs::{
     EntryId, RedisSettings,
-    stream::{BlockingConnection, Connection, StreamError, dead_letter::DeadLetter, read::Member},
+    stream::{
+        BlockingConnection, Connection, StreamError,
+        dead_letter::{Buried, DeadLetter},
+        read::Member,
+    },
 };
 use synapse_test_support::{RedisServer, free_port};
 
@@ -73,11 +77,11 @@ async fn what_is_released_can_be_taken_over_at_once() {
     let alive = Member { group: GROUP, consumer: "alive" };
     reader.read_group(dead, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
 
-    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10).await.unwrap();
+    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10, 5).await.unwrap();
     assert!(taken.entries.is_empty());
-    shared.release("s", dead, &[id], min_idle).await.unwrap();
-    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10).await.unwrap();
-    assert_eq!(taken.entries[0].id, id);
+    shared.release("s", dead, &[(id, 0)], min_idle).await.unwrap();
+    let taken = shared.take_over("s", alive, min_idle, EntryId::MIN, 10, 5).await.unwrap();
+    assert_eq!((taken.entries[0].0.id, taken.entries[0].1), (id, 1));
     assert_eq!((taken.cursor, taken.lost.len()), (EntryId::MIN, 0));
 }
 
@@ -93,10 +97,17 @@ async fn a_dead_letter_moves_once_with_its_reason() {
     let member = Member { group: GROUP, consumer: "me" };
     reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
 
-    let letter =
-        DeadLetter { stream: "s", group: GROUP, id, reason: "rejected", error: "not today", deliveries: 1 };
-    assert!(shared.bury(&letter).await.unwrap());
-    assert!(!shared.bury(&letter).await.unwrap());
+    let letter = DeadLetter {
+        stream: "s",
+        group: GROUP,
+        is_pending: true,
+        id,
+        reason: "rejected",
+        error: "not today",
+        deliveries: 1,
+    };
+    assert_eq!(shared.bury(&letter).await.unwrap(), Buried::Moved { dropped: 0 });
+    assert_eq!(shared.bury(&letter).await.unwrap(), Buried::NotPending);
 
     let dead = shared.range("s:dlq", EntryId::MIN, EntryId::MAX, 10).await.unwrap();
     assert_eq!(dead.len(), 1);
@@ -125,8 +136,16 @@ async fn an_entry_of_ten_thousand_fields_becomes_one_dead_letter() {
     let id = shared.append("s", (0..10_000).map(|n| (format!("f{n}"), n)), None).await.unwrap();
     let member = Member { group: GROUP, consumer: "me" };
     reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
-    let letter = DeadLetter { stream: "s", group: GROUP, id, reason: "r", error: "e", deliveries: 1 };
-    assert!(shared.bury(&letter).await.unwrap());
+    let letter = DeadLetter {
+        stream: "s",
+        group: GROUP,
+        is_pending: true,
+        id,
+        reason: "r",
+        error: "e",
+        deliveries: 1,
+    };
+    assert_eq!(shared.bury(&letter).await.unwrap(), Buried::Moved { dropped: 0 });
     let dead = shared.range("s:dlq", EntryId::MIN, EntryId::MAX, 10).await.unwrap();
     let (name, value) = dead[0].fields().next().unwrap();
     assert_eq!(name, b"dlq_original_fields");
@@ -144,7 +163,15 @@ async fn a_dead_letter_that_cannot_be_written_stays_pending() {
     reader.read_group(member, &["s".to_owned()], 1, Duration::from_millis(1)).await.unwrap();
     redis::cmd("SET").arg("s:dlq").arg("a string").exec(&mut server.connection()).unwrap();
 
-    let letter = DeadLetter { stream: "s", group: GROUP, id, reason: "r", error: "e", deliveries: 1 };
+    let letter = DeadLetter {
+        stream: "s",
+        group: GROUP,
+        is_pending: true,
+        id,
+        reason: "r",
+        error: "e",
+        deliveries: 1,
+    };
     let error = shared.bury(&letter).await.unwrap_err().to_string();
     assert!(error.contains("WRONGTYPE") && error.contains(&id.to_string()), "{error}");
     assert_eq!(shared.groups("s").await.unwrap()[0].pending, 1);

@@ -19,7 +19,8 @@ Watch, without a group:
 
 from synapse_rs import _lifecycle
 from synapse_rs._core import Receipt
-from synapse_rs.consumer import Batch, Consumer, Reject, Retry
+from synapse_rs.answers import Reject, Retry, Unavailable
+from synapse_rs.consumer import Batch, Consumer
 from synapse_rs.errors import (
     Closed,
     ConnectionFailed,
@@ -46,6 +47,7 @@ __all__ = [
     "Reject",
     "Retry",
     "SynapseError",
+    "Unavailable",
     "tail",
 ]
 

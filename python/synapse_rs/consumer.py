@@ -1,197 +1,260 @@
 """Consuming: events are handed over at least once, and acknowledged after they were handled."""
 
 import asyncio
-import inspect
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from synapse_rs import _core
+from synapse_rs.decoding import decoder
 from synapse_rs.errors import Closed
 from synapse_rs.events import Event
+from synapse_rs.handling import run
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Event)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_MAX_CONCURRENCY = 10_000
+
+_YIELD_EVERY = 100
+"""After so many events at the latest a loop lets others run: with events always at hand it would never wait."""
 
 
-class Retry(Exception):
-    """Raised by a handler: deliver the event again after this many seconds."""
-
-    def __init__(self, after: float | None = None, reason: str = "retry") -> None:
-        super().__init__(reason)
-        self.after = after
-        self.reason = reason
-
-
-class Reject(Exception):
-    """Raised by a handler: the event will never work; it goes to the dead letters."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Batch(Sequence[Event]):
+class Batch(Sequence[T]):
     """Events in stream order; going on to the next batch acknowledges those of this one that did not fail."""
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, subscription: _core.Subscription, events: list[Event], items: list[T]) -> None:
+        self._subscription = subscription
         self._events = events
-        self._failures: dict[int, str] = {}
+        self._items = items
 
-    def fail(self, event: Event, reason: str) -> None:
-        """Says that one event failed; it is delivered again, the others are acknowledged."""
-        self._failures[id(event)] = reason
+    def fail(self, event: T, reason: str, delay: float | None = None) -> None:
+        """Says that one event failed: it is delivered again, the others are acknowledged.
+
+        Raises:
+            ValueError: The event is not of this batch.
+        """
+        for item, own in zip(self._items, self._events, strict=True):
+            if item is event:
+                own._delivery.fail(reason, delay)
+                return
+        raise ValueError(f"the event is not of this batch: {event!r}")
 
     def __getitem__(self, index: Any) -> Any:
-        return self._events[index]
+        return self._items[index]
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._items)
 
-    def __iter__(self) -> Iterator[Event]:
-        return iter(self._events)
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
 
-    async def _settle(self) -> None:
-        for event in self._events:
-            reason = self._failures.get(id(event))
-            if reason is None:
-                await event.ack()
-            else:
-                await event.nack(reason=reason)
+    def _ack(self) -> None:
+        self._subscription.ack_all(self._events)
 
     def _release(self) -> None:
         for event in self._events:
-            event._release()  # noqa: SLF001
+            event._delivery.release()
+
+    def _fail(self, reason: str) -> None:
+        for event in self._events:
+            event._delivery.fail(reason, 0.0)
 
 
-class Consumer:
+class Consumer(Generic[T]):
     """A member of a consumer group.
 
         async with Consumer(url, group="cyrex-runtime", streams=["model-events"]) as events:
             async for event in events:
                 load(event["model_name"])
 
-    Going on to the next event acknowledges the last one; leaving by `break` or by an exception gives it
-    back, to be delivered again. Entries that hold no event are skipped, those that can't be decoded
-    go to `<stream>:dlq` with the reason.
+    Going on to the next event acknowledges the last one. Leaving the loop gives it back, to be delivered again; an
+    exception that leaves the `async with` is a failed delivery. Entries that hold no event are skipped, those that
+    can't be decoded go to `<stream>:dlq` with the reason.
 
     Args:
         url: The address of Redis.
         group: The consumer group; created where it is missing.
         streams: The streams to read.
         start: Where a group that is created begins: `0` (all there is), `$` (from now on) or an entry id.
-        batch: How many entries are read at once at most.
-        min_idle: After so many seconds without a sign of life another consumer's events are taken over.
         max_deliveries: After so many failed deliveries an event goes to the dead letters.
         backoff: The first and the longest delay before a failed event is delivered again, in seconds.
+        concurrency: How many events `run` handles at once.
+        ordered_by: A field, or a dotted path such as `data.task_id`: of the events of a stream with the same value
+            there, one is handled after the other, in order, within this process; one that fails holds up those
+            behind it, and no others. A batch has at most one of them.
+        where: Only events that fulfil this condition, as in `tail`; the others are acknowledged.
+        handler_timeout: A handler of `run` that takes more seconds has failed.
+        broadcast: Every such consumer gets every event, and no group is used. With a `group` the position is kept
+            under that name; without one it begins at `start` each time, and `positions` tells where it has got to.
+        decode_as: Builds what loops and handlers get from an event's fields: a dataclass, a class with
+            `model_validate`, or a function of the fields. Events that it refuses go to the dead letters.
+        batch: How many entries are read at once at most; so many wait in this process to be handled.
+        max_in_hand_bytes: So many bytes of events may be in memory before reading waits.
+        min_idle: After so many seconds without a sign of life another consumer's events are taken over.
 
     Raises:
-        ValueError: A setting can't work.
-        ConnectionFailed: On entering, if Redis can't be reached. Later failures are waited out.
+        ValueError: On entering: a setting can't work.
+        ConnectionFailed: On entering: Redis can't be reached. Later failures are waited out.
     """
 
     def __init__(
         self,
         url: str = "redis://localhost:6379",
         *,
-        group: str,
+        group: str = "",
         streams: Sequence[str],
         start: str = "0",
-        batch: int = 500,
-        min_idle: float = 30.0,
         max_deliveries: int = 5,
         backoff: tuple[float, float] = (0.1, 30.0),
+        concurrency: int = 1,
+        ordered_by: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        handler_timeout: float | None = None,
+        broadcast: bool = False,
+        decode_as: Callable[..., T] | None = None,
+        batch: int = 500,
+        max_in_hand_bytes: int = 64 * 1024 * 1024,
+        min_idle: float = 30.0,
     ) -> None:
         if isinstance(streams, str):
             raise ValueError(f"streams is {streams!r}, expected a list of names")  # noqa: TRY004
+        if not 1 <= concurrency <= _MAX_CONCURRENCY:
+            raise ValueError(f"concurrency is {concurrency}, expected 1 to {_MAX_CONCURRENCY}")
+        if handler_timeout is not None and not handler_timeout > 0:
+            raise ValueError(f"handler_timeout is {handler_timeout}, expected more than 0 seconds, or None")
         self._url = url
+        self._condition = None if where is None else dict(where)
+        self._concurrency = concurrency
+        self._handler_timeout = handler_timeout
+        self._decode = decoder(decode_as)
         self._settings: dict[str, Any] = {
             "group": group,
             "streams": list(streams),
+            "broadcast": broadcast,
             "start": start,
+            "ordered_by": ordered_by,
             "batch": batch,
+            "max_in_hand_bytes": max_in_hand_bytes,
             "min_idle": min_idle,
             "max_deliveries": max_deliveries,
-            "backoff": backoff,
+            "backoff": tuple(backoff),
         }
         self._subscription: _core.Subscription | None = None
-        # Read and not handed over yet; kept from one loop to the next.
-        self._read: deque[Event] = deque()
+        # What loops have handed out and not settled: to be failed if an exception ends the consumer.
+        self._handed_out: dict[int, Batch[T]] = {}
 
     async def __aenter__(self) -> Self:
-        self._subscription = await _core.Subscription.open(self._url, **self._settings)
+        self._subscription = await _core.Subscription.open(self._url, condition=self._condition, **self._settings)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
+        if isinstance(error, Exception):
+            for batch in self._handed_out.values():
+                batch._fail(f"{type(error).__name__}: {error}")
         await self.close()
 
     async def close(self) -> None:
         """Stops reading, gives back what was not handled, and leaves the group."""
         subscription, self._subscription = self._subscription, None
-        self._read.clear()
         if subscription is not None:
             await subscription.close()
 
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[T]:
         return self._each()
 
-    async def _each(self) -> AsyncIterator[Event]:
-        while events := await self._next(1):
-            try:
-                yield events[0]
-            except BaseException:
-                events[0]._release()  # noqa: SLF001
-                raise
-            events[0]._acknowledge()  # noqa: SLF001
+    async def _each(self) -> AsyncIterator[T]:
+        async for batch in self._batches(1):
+            yield batch[0]
 
-    async def batches(self, max_events: int = 500) -> AsyncIterator[Batch]:
+    def batches(self, max_events: int = 500) -> AsyncIterator[Batch[T]]:
         """Hands over many events at once, at most `max_events`.
 
-        Leaving the loop, by `break` or by an exception, gives the whole batch back.
+        Leaving the loop gives the whole batch back; its events then come one by one, so that one that can't be
+        handled does not stop the others.
+
+        Raises:
+            ValueError: `max_events` is less than 1.
         """
         if max_events < 1:
             raise ValueError(f"max_events is {max_events}, expected at least 1")
-        while events := await self._next(max_events):
-            batch = Batch(events)
+        return self._batches(max_events)
+
+    async def _batches(self, max_events: int) -> AsyncIterator[Batch[T]]:
+        subscription = self._open()
+        at_once = 0
+        while True:
+            batch = self._take(max_events)
+            if batch is None:
+                at_once = 0
+                if not await subscription.ready():
+                    return
+                continue
+            self._handed_out[id(batch)] = batch
             try:
                 yield batch
             except BaseException:
-                batch._release()  # noqa: SLF001
+                batch._release()
                 raise
-            await batch._settle()  # noqa: SLF001
+            finally:
+                self._handed_out.pop(id(batch), None)
+            batch._ack()
+            at_once += len(batch)
+            if at_once >= _YIELD_EVERY:
+                at_once = 0
+                await asyncio.sleep(0)
 
-    async def _next(self, count: int) -> list[Event]:
-        """At most `count` events; none once the consumer is closed."""
-        subscription = self._open()
-        while not self._read:
-            if not await subscription.ready():
-                return []
-            for stream, entry, deliveries, fields in subscription.take():
-                self._read.append(Event(fields, stream=stream, id=entry, deliveries=deliveries, settling=subscription))
-        if self._subscription is not subscription:
-            return []
-        return [self._read.popleft() for _ in range(min(count, len(self._read)))]
+    def _take(self, max_events: int) -> "Batch[T] | None":
+        """Events that are ready, decoded; those that can't be go to the dead letters."""
+        subscription = self._subscription
+        if subscription is None:
+            return None
+        while events := subscription.take(max_events, singly=True):
+            if self._decode is None:
+                items: list[Any] = events
+            else:
+                items, decoded = [], []
+                for event in events:
+                    try:
+                        items.append(self._decode(event))
+                    except Exception as error:
+                        event._delivery.reject_undecodable(f"{type(error).__name__}: {error}")
+                    else:
+                        decoded.append(event)
+                events = decoded
+            if events:
+                return Batch(subscription, events, items)
+        return None
 
-    def run(self, handler: Callable[[Event], Awaitable[None] | None]) -> None:
-        """Hands every event to `handler`, sync or async, until the process is interrupted.
+    def run(self, handler: Callable[[T], Awaitable[object] | object]) -> None:
+        """Hands every event to `handler`, sync or async, until the process is interrupted (SIGINT, SIGTERM).
 
-        An exception is a failed delivery; `Retry` and `Reject` say what is to be done instead.
+        Then it takes no more, waits for the handlers that are at work, gives back the rest and returns. An exception
+        is a failed delivery; `Retry`, `Reject` and `Unavailable` say what is to be done instead. Sync handlers
+        run in threads if there are several at once or if their time is limited.
         """
-        asyncio.run(self._run(handler))
+        asyncio.run(self.run_async(handler))
 
-    async def _run(self, handler: Callable[[Event], Awaitable[None] | None]) -> None:
+    async def run_async(self, handler: Callable[[T], Awaitable[object] | object]) -> None:
+        """Like `run`, within a running event loop, until it is cancelled or the process is interrupted."""
         async with self:
-            async for event in self:
-                try:
-                    answer = handler(event)
-                    if inspect.isawaitable(answer):
-                        await answer
-                except Retry as retry:
-                    await event.nack(retry.after, retry.reason)
-                except Reject as reject:
-                    await event.reject(reject.reason)
-                except Exception as error:
-                    await event.nack(reason=f"{type(error).__name__}: {error}")
+            await run(self, handler, concurrency=self._concurrency, limit=self._handler_timeout)
+
+    def stats(self) -> dict[str, int]:
+        """What this consumer has done so far, and what it has in hand."""
+        return self._open().stats()
+
+    def positions(self) -> dict[str, str]:
+        """Up to which entry each stream is acknowledged, as far as it came to this consumer."""
+        return self._open().positions()
 
     def _open(self) -> _core.Subscription:
         if self._subscription is None:

@@ -1,82 +1,68 @@
 """Events as handlers get them."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Self
 
-
-class _Settling(Protocol):
-    """Where an event of a consumer group says what became of it."""
-
-    def ack(self, stream: str, entry: str, deliveries: int) -> None: ...
-
-    def fail(self, stream: str, entry: str, deliveries: int, reason: str, delay: float | None = None) -> None: ...
-
-    def reject(self, stream: str, entry: str, deliveries: int, reason: str) -> None: ...
-
-    def release(self, stream: str, entry: str, deliveries: int) -> None: ...
+from synapse_rs import _core
 
 
 class Event(dict[str, Any]):
-    """An event's fields, with where it comes from.
+    """An event's fields, with where it comes from and where to say what became of it.
 
-    Attributes:
-        stream: The stream it is on.
-        id: Its entry, for example `1795424694440-0`.
-        deliveries: How often it was delivered, this time included; 1 for events that were tailed.
+    One that was read from a consumer group has to be settled once: `ack`, `nack` or `reject`. The loops of
+    `Consumer` do it for those who don't.
     """
 
-    __slots__ = ("_settling", "deliveries", "id", "settled", "stream")
+    __slots__ = ("_delivery",)
 
-    def __init__(
-        self,
-        fields: dict[str, Any],
-        *,
-        stream: str,
-        id: str,  # noqa: A002
-        deliveries: int = 1,
-        settling: _Settling | None = None,
-    ) -> None:
-        super().__init__(fields)
-        self.stream = stream
-        self.id = id
-        self.deliveries = deliveries
-        self.settled = settling is None
-        self._settling = settling
+    _delivery: _core.Delivery
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], *, stream: str, id: str = "0-1", deliveries: int = 1) -> Self:  # noqa: A002
+        """An event that nobody waits to hear of, to try a handler with."""
+        event = cls(fields)
+        event._delivery = _core.Delivery(stream, id, deliveries)
+        return event
 
     @property
     def name(self) -> str:
         """The event's name, for example `inference-complete`."""
         return str(self.get("event", ""))
 
+    @property
+    def stream(self) -> str:
+        """The stream it is on."""
+        return self._delivery.stream
+
+    @property
+    def id(self) -> str:
+        """Its entry, for example `1795424694440-0`."""
+        return self._delivery.id
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered, this time included; 1 for events that were tailed."""
+        return self._delivery.deliveries
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was said what became of it, or nobody waits to hear."""
+        return self._delivery.is_settled
+
     async def ack(self) -> None:
         """It was handled."""
-        self._acknowledge()
+        self._delivery.ack()
 
     async def nack(self, delay: float | None = None, reason: str = "nack") -> None:
         """It failed: it is delivered again after `delay` seconds, by default after a delay that doubles each time.
 
-        At the consumer's `max_deliveries` it goes to the dead letters.
+        At the consumer's `max_deliveries` it goes to the dead letters, with the reason.
         """
-        if settling := self._settle_once():
-            settling.fail(self.stream, self.id, self.deliveries, reason, delay)
+        self._delivery.fail(reason, delay)
 
     async def reject(self, reason: str) -> None:
         """It will never work: it goes to the dead letters."""
-        if settling := self._settle_once():
-            settling.reject(self.stream, self.id, self.deliveries, reason)
-
-    def _acknowledge(self) -> None:
-        if settling := self._settle_once():
-            settling.ack(self.stream, self.id, self.deliveries)
-
-    def _release(self) -> None:
-        if settling := self._settle_once():
-            settling.release(self.stream, self.id, self.deliveries)
-
-    def _settle_once(self) -> _Settling | None:
-        if self.settled:
-            return None
-        self.settled = True
-        return self._settling
+        self._delivery.reject(reason)
 
     def __repr__(self) -> str:
         return f"<Event {self.name} {self.stream} {self.id} {super().__repr__()}>"

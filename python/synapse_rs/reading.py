@@ -30,5 +30,5 @@ async def tail(
         raise ValueError(f"streams is {streams!r}, expected a list of at least one name")
     reader = await _core.Tail.open(url, list(streams), after=after, condition=where)
     while True:
-        for stream, entry, fields in await reader.next():
-            yield Event(fields, stream=stream, id=entry)
+        for event in await reader.next():
+            yield event

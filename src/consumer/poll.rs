@@ -1,190 +1,256 @@
-//! The task that reads for a subscription.
+//! The task that reads.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use metrics::counter;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Delivery, subscription::Shared};
+use super::{Kind, dispatch::Place, join::join, reclaim::take_over, shared::Shared};
 use crate::{
     backoff::Backoff,
-    event::decode::{Decoded, decode},
     stream::{BlockingConnection, Connection, Entry, EntryId, StreamError},
 };
 
 /// How long one read waits for news.
 const BLOCK: Duration = Duration::from_secs(5);
 
-/// How many entries are taken over at once.
-const TAKE_OVER_BATCH: usize = 100;
-
 /// How long after being told to end a read is told again: it may not have reached the server yet.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What an entry is taken to be large before any was seen.
+const TYPICAL_ENTRY_BYTES: usize = 1024;
+
+/// What was read of each stream.
+type Read = Vec<(String, Vec<Entry>)>;
+
 pub(super) struct Poller {
     pub shared: Arc<Shared>,
-    pub batches: mpsc::Sender<Vec<Delivery>>,
+    /// By the streams' numbers: whether we have been in its group, and why we are not.
+    pub members: Vec<Membership>,
+    /// Of a reader without a group: up to where each stream was read.
+    pub positions: Vec<(String, EntryId)>,
+}
+
+/// What became of joining the group of a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Membership {
+    pub was_joined: bool,
+    /// The server refuses, for a reason that does not pass by itself: another type of key, no permission.
+    pub refused: Option<String>,
+}
+
+/// Why reading ended without an error.
+enum SessionEnd {
+    Stopped,
+    /// A stream that could not be read may be readable now.
+    TryRefused,
 }
 
 impl Poller {
     /// Reads until the subscription is closed; goes on through failures of Redis.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
+        let shared = self.shared.clone();
         let mut backoff = Backoff::default();
         let mut is_down = false;
-        while !self.shared.stop.is_cancelled() {
-            let Err(error) = self.session(&mut backoff, &mut is_down).await else { return };
-            if !std::mem::replace(&mut is_down, true) {
-                warn!(group = self.shared.config.group, %error, "reading stopped; it goes on as soon as redis answers");
+        loop {
+            let error = match self.session(&mut backoff, &mut is_down).await {
+                Ok(SessionEnd::Stopped) => return,
+                Ok(SessionEnd::TryRefused) => continue,
+                Err(_) if shared.stop.is_cancelled() => return,
+                Err(error) => error,
+            };
+            if error.code() != Some("NOGROUP") {
+                if !std::mem::replace(&mut is_down, true) {
+                    warn!(group = shared.config.group, %error, "reading stopped; it goes on as soon as redis answers");
+                }
+                shared.lost_connections.fetch_add(1, Ordering::Relaxed);
+                counter!("synapse_consumer_lost_connections_total").increment(1);
             }
-            counter!("synapse_consumer_lost_connections_total").increment(1);
-            let _ = self.shared.stop.run_until_cancelled(tokio::time::sleep(backoff.next_delay())).await;
+            let _ = shared.stop.run_until_cancelled(sleep(backoff.next_delay())).await;
         }
     }
 
-    async fn session(&self, backoff: &mut Backoff, is_down: &mut bool) -> Result<(), StreamError> {
-        let shared = &self.shared;
-        let connection = Connection::open(&shared.settings).await?;
-        let mut reader = BlockingConnection::open(&shared.settings).await?;
+    async fn session(
+        &mut self,
+        backoff: &mut Backoff,
+        is_down: &mut bool,
+    ) -> Result<SessionEnd, StreamError> {
+        let shared = self.shared.clone();
+        let mut reader = BlockingConnection::open(shared.link.settings()).await?;
         let client = reader.client_id().await?;
-        shared.create_groups(&connection).await?;
-        self.recover(&mut reader).await?;
-        let mut take_over_at = Instant::now();
-        loop {
-            if Instant::now() >= take_over_at {
-                self.take_over(&connection).await?;
-                take_over_at = Instant::now() + shared.config.min_idle / 2;
+        let streams = match shared.config.kind {
+            Kind::Group => self.enter(&mut reader).await?,
+            Kind::Broadcast => {
+                self.rewind().await?;
+                shared.config.streams.clone()
             }
+        };
+        let try_refused_at = (streams.len() < shared.streams.len()).then(|| Instant::now() + BLOCK);
+        let mut entry_bytes = TYPICAL_ENTRY_BYTES;
+        loop {
             // Room first: what is read must have a place to go.
-            let Some(Ok(room)) = shared.stop.run_until_cancelled(self.batches.reserve()).await else {
-                return Ok(());
+            let Some(room) = shared.stop.run_until_cancelled(room(&shared, entry_bytes)).await else {
+                return Ok(SessionEnd::Stopped);
             };
-            let block = BLOCK.min(take_over_at.saturating_duration_since(Instant::now()));
-            let read = reader.read_group(shared.member(), &shared.config.streams, shared.config.batch, block);
-            tokio::pin!(read);
-            let read = tokio::select! {
-                read = &mut read => read?,
-                () = shared.stop.cancelled() => end_read(&connection, client, read).await?,
-            };
+            if try_refused_at.is_some_and(|at| at <= Instant::now()) {
+                return Ok(SessionEnd::TryRefused);
+            }
+            if streams.is_empty() {
+                let _ = shared.stop.run_until_cancelled(sleep(BLOCK)).await;
+                continue;
+            }
+            let read = self.read(&mut reader, client, &streams, room).await?;
             backoff.reset();
             if std::mem::take(is_down) {
                 info!(group = shared.config.group, "reading again");
             }
-            let batch = self.deliveries(read, 1);
-            if !batch.is_empty() {
-                room.send(batch);
+            entry_bytes = mean_bytes(&read).unwrap_or(entry_bytes);
+            self.hand_in(read);
+        }
+    }
+
+    async fn read(
+        &self,
+        reader: &mut BlockingConnection,
+        client: i64,
+        streams: &[String],
+        count: usize,
+    ) -> Result<Read, StreamError> {
+        let shared = &self.shared;
+        let read = async {
+            match shared.config.kind {
+                Kind::Group => reader.read_group(shared.member(), streams, count, BLOCK).await,
+                Kind::Broadcast => reader.read(&self.positions, count, BLOCK).await,
+            }
+        };
+        let mut read = pin!(read);
+        tokio::select! {
+            read = &mut read => read,
+            () = shared.stop.cancelled() => end_read(shared, client, read).await,
+        }
+    }
+
+    /// Joins the groups, and brings in what is ours already or nobody's any more; gives the streams that can be read.
+    async fn enter(&mut self, reader: &mut BlockingConnection) -> Result<Vec<String>, StreamError> {
+        let shared = self.shared.clone();
+        let mut streams = Vec::with_capacity(shared.streams.len());
+        for (number, member) in self.members.iter_mut().enumerate() {
+            let name = &shared.config.streams[number];
+            match join(&shared, number, member.was_joined).await {
+                Ok(()) => {
+                    if member.refused.take().is_some() {
+                        info!(stream = name, group = shared.config.group, "the stream can be read again");
+                    }
+                    member.was_joined = true;
+                    streams.push(name.clone());
+                }
+                Err(StreamError::Refused { reason, .. }) if !crate::stream::reply::is_waited_out(&reason) => {
+                    if member.refused.as_ref() != Some(&reason) {
+                        warn!(
+                            stream = name,
+                            group = shared.config.group,
+                            reason,
+                            "the stream can't be read; the others go on"
+                        );
+                        member.refused = Some(reason);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
+        self.recover(reader, &streams).await?;
+        take_over(&shared).await?;
+        Ok(streams)
     }
 
     /// Entries that the server has given to us but that never arrived: a connection broke under the reply.
-    async fn recover(&self, reader: &mut BlockingConnection) -> Result<(), StreamError> {
-        for stream in &self.shared.config.streams {
+    async fn recover(&self, reader: &mut BlockingConnection, streams: &[String]) -> Result<(), StreamError> {
+        let shared = &self.shared;
+        for name in streams {
             let mut after = EntryId::MIN;
             loop {
-                let pending = reader
-                    .read_pending(self.shared.member(), stream, after, self.shared.config.batch)
-                    .await?;
+                let Some(room) = shared.stop.run_until_cancelled(room(shared, TYPICAL_ENTRY_BYTES)).await
+                else {
+                    return Ok(());
+                };
+                let pending = reader.read_pending(shared.member(), name, after, room).await?;
                 let Some(last) = pending.last() else { break };
                 after = last.id;
-                self.hand_out(vec![(stream.clone(), pending)], 2).await;
+                self.bring(name, pending);
             }
         }
         Ok(())
     }
 
-    /// Entries of consumers that have not been heard of for `min_idle`.
-    async fn take_over(&self, connection: &Connection) -> Result<(), StreamError> {
-        let shared = &self.shared;
-        for stream in &shared.config.streams {
-            let mut cursor = EntryId::MIN;
-            loop {
-                let min_idle = shared.config.min_idle;
-                let taken =
-                    connection.take_over(stream, shared.member(), min_idle, cursor, TAKE_OVER_BATCH).await?;
-                if !taken.lost.is_empty() {
-                    count_lost(stream, taken.lost.len());
-                }
-                self.hand_out(vec![(stream.clone(), taken.entries)], 2).await;
-                cursor = taken.cursor;
-                if cursor == EntryId::MIN || shared.stop.is_cancelled() {
-                    break;
-                }
+    /// A stream that ends before our place would stay silent: it is read from its end on.
+    async fn rewind(&mut self) -> Result<(), StreamError> {
+        for (stream, position) in &mut self.positions {
+            let last = async |connection: Connection| connection.last_id(stream).await;
+            let end = self.shared.link.ask(last).await?;
+            if *position > end {
+                warn!(stream = stream, %position, %end, "the stream went back; reading on from its end");
+                counter!("synapse_consumer_rewinds_total", "stream" => stream.clone()).increment(1);
+                *position = end;
             }
         }
         Ok(())
     }
 
-    async fn hand_out(&self, read: Vec<(String, Vec<Entry>)>, deliveries: u32) {
-        let batch = self.deliveries(read, deliveries);
-        if !batch.is_empty() {
-            let _ = self.shared.stop.run_until_cancelled(self.batches.send(batch)).await;
-        }
-    }
-
-    /// Takes entries in hand and decodes them; settles those that hold no event.
-    fn deliveries(&self, read: Vec<(String, Vec<Entry>)>, deliveries: u32) -> Vec<Delivery> {
-        let mut batch = Vec::new();
+    fn hand_in(&mut self, read: Read) {
         for (name, entries) in read {
-            let Some(stream) = self.shared.stream(&name) else { continue };
-            for entry in entries {
-                if self.shared.in_hand.insert(&stream, entry.id) {
-                    batch.extend(self.shared.delivery(&stream, &entry, deliveries));
-                }
+            if let Some(last) = entries.last()
+                && let Some((_, position)) = self.positions.iter_mut().find(|(stream, _)| *stream == name)
+            {
+                *position = last.id;
             }
+            self.bring(&name, entries);
         }
-        batch
+    }
+
+    /// Entries that come for the first time, as far as we know.
+    fn bring(&self, name: &str, entries: Vec<Entry>) {
+        let Some(stream) = self.shared.number(name) else { return };
+        let place = |id| Place { stream, id };
+        let new: Vec<_> = self.shared.with(|dispatcher| {
+            entries.into_iter().filter(|entry| dispatcher.admit(place(entry.id), 1)).collect()
+        });
+        self.shared.bring(new.into_iter().map(|entry| (place(entry.id), 1, entry)));
     }
 }
 
-/// Lets a blocking read end in order: what it may have been given is given back.
-async fn end_read<T>(
-    connection: &Connection,
-    client: i64,
-    mut read: Pin<&mut impl Future<Output = Result<T, StreamError>>>,
-) -> Result<T, StreamError> {
+/// Waits for room; how many entries may be read then.
+async fn room(shared: &Shared, entry_bytes: usize) -> usize {
     loop {
-        connection.unblock(client).await?;
+        let news = shared.signals.reader.notified();
+        match shared.room(entry_bytes) {
+            0 => news.await,
+            room => return room,
+        }
+    }
+}
+
+fn mean_bytes(read: &Read) -> Option<usize> {
+    let entries = read.iter().flat_map(|(_, entries)| entries);
+    let (count, bytes) =
+        entries.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size_bytes()));
+    (count > 0).then(|| bytes / count)
+}
+
+/// Lets a blocking read end in order: what it may have been given is given back.
+async fn end_read(
+    shared: &Shared,
+    client: i64,
+    mut read: Pin<&mut impl Future<Output = Result<Read, StreamError>>>,
+) -> Result<Read, StreamError> {
+    loop {
+        shared.link.ask(async |connection: Connection| connection.unblock(client).await).await?;
         if let Ok(read) = timeout(UNBLOCK_AGAIN, read.as_mut()).await {
             return read;
         }
     }
-}
-
-impl Shared {
-    /// The event of an entry in hand; an entry without one is settled here and now.
-    pub(super) fn delivery(&self, stream: &Arc<str>, entry: &Entry, deliveries: u32) -> Option<Delivery> {
-        if entry.fields().len() == 0 {
-            // Trimmed away while it was pending.
-            count_lost(stream, 1);
-            self.desk.ack(stream, entry.id);
-            return None;
-        }
-        match decode(stream, entry.fields()) {
-            Ok(Decoded::Event(event)) => {
-                Some(Delivery { stream: stream.clone(), id: entry.id, deliveries, event })
-            }
-            Ok(Decoded::Nameless) => {
-                counter!("synapse_consumer_nameless_total", "stream" => stream.to_string()).increment(1);
-                self.desk.ack(stream, entry.id);
-                None
-            }
-            Err(error) => {
-                self.desk.bury(stream, entry.id, "undecodable", &error.to_string(), deliveries);
-                None
-            }
-        }
-    }
-}
-
-fn count_lost(stream: &str, count: usize) {
-    counter!("synapse_consumer_lost_total", "stream" => stream.to_owned()).increment(count as u64);
-    warn!(
-        stream,
-        count,
-        "entries were trimmed away before they were handled; raise the stream's maxlen or its retention"
-    );
 }

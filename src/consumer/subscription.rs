@@ -1,29 +1,26 @@
-use std::{
-    collections::BinaryHeap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use super::{
-    ConsumeError, ConsumerConfig, Delivery,
-    in_hand::InHand,
-    poll::Poller,
-    settle::{Clerk, Desk},
+    ConsumeError, ConsumerConfig, ConsumerStats, Delivery, Kind,
+    dead_letter::Undertaker,
+    dispatch::{Place, Verdict},
+    join::join,
+    poll::{Membership, Poller},
+    position,
+    reclaim::Keeper,
+    retry::Retrier,
+    settle::Clerk,
+    shared::Shared,
 };
-use crate::{
-    config::RedisSettings,
-    shutdown::Shutdown,
-    stream::{Connection, StreamError, read::Member},
-};
+use crate::{config::RedisSettings, stream::EntryId};
 
-/// Places for batches that wait to be taken. The reader holds one while it waits for news; the other is
-/// for what is delivered again.
-const READ_AHEAD: usize = 2;
+/// How long closing waits for what is on its way to the dead letters.
+const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A member of a consumer group: hands out batches, takes back what became of each event.
 ///
@@ -32,8 +29,9 @@ const READ_AHEAD: usize = 2;
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
-    batches: mpsc::Receiver<Vec<Delivery>>,
-    poller: JoinHandle<()>,
+    /// What reads, renews and delivers again.
+    readers: Vec<JoinHandle<()>>,
+    undertaker: JoinHandle<()>,
     clerk: JoinHandle<()>,
 }
 
@@ -43,21 +41,6 @@ pub struct Settler {
     shared: Arc<Shared>,
 }
 
-/// What the tasks of a subscription share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub settings: RedisSettings,
-    pub config: ConsumerConfig,
-    pub consumer: String,
-    pub in_hand: InHand,
-    pub desk: Desk,
-    /// Ends reading.
-    pub stop: Shutdown,
-    /// Ends settling, after reading has ended.
-    pub drained: Shutdown,
-    streams: Vec<Arc<str>>,
-}
-
 // === impl Subscription ===
 
 impl Subscription {
@@ -65,38 +48,44 @@ impl Subscription {
     ///
     /// Fails at once if Redis can't be reached; later failures of Redis are waited out.
     pub async fn open(settings: RedisSettings, config: ConsumerConfig) -> Result<Self, ConsumeError> {
-        check(&config)?;
-        let streams = config.streams.iter().map(|stream| stream.as_str().into()).collect();
-        let shared = Arc::new(Shared {
-            settings,
-            config,
-            consumer: consumer_name(),
-            in_hand: InHand::default(),
-            desk: Desk::default(),
-            stop: Shutdown::new(),
-            drained: Shutdown::new(),
-            streams,
-        });
-        let connection = Connection::open(&shared.settings).await?;
-        shared.create_groups(&connection).await?;
-        let (sender, batches) = mpsc::channel(READ_AHEAD);
-        let clerk = Clerk {
-            shared: shared.clone(),
-            batches: sender.downgrade(),
-            waiting: BinaryHeap::new(),
-            connection: Some(connection),
-            has_given_up: false,
+        config.check()?;
+        let kind = config.kind;
+        let shared = Arc::new(Shared::new(settings, config));
+        let mut poller = Poller { shared: shared.clone(), members: Vec::new(), positions: Vec::new() };
+        match kind {
+            Kind::Group => {
+                for number in 0..shared.streams.len() {
+                    join(&shared, number, false).await?;
+                }
+                poller.members = vec![Membership { was_joined: true, refused: None }; shared.streams.len()];
+            }
+            Kind::Broadcast => poller.positions = position::load(&shared).await?,
+        }
+        let keeper = match kind {
+            Kind::Group => tokio::spawn(Keeper { shared: shared.clone() }.run()),
+            Kind::Broadcast => tokio::spawn(position::keep(shared.clone())),
         };
-        let clerk = tokio::spawn(clerk.run());
-        let poller = tokio::spawn(Poller { shared: shared.clone(), batches: sender }.run());
-        Ok(Self { shared, batches, poller, clerk })
+        let retrier = tokio::spawn(Retrier { shared: shared.clone() }.run());
+        Ok(Self {
+            readers: vec![tokio::spawn(poller.run()), keeper, retrier],
+            undertaker: tokio::spawn(Undertaker { shared: shared.clone() }.run()),
+            clerk: tokio::spawn(Clerk { shared: shared.clone() }.run()),
+            shared,
+        })
     }
 
-    /// The next batch, in stream order; waits for it. `None` once the subscription is closed.
+    /// At most `max` events, in stream order but for those that are delivered again; waits for the first. `None` once
+    /// the subscription is closed.
     ///
-    /// Safe to cancel: no event is lost with the future.
-    pub async fn next(&mut self) -> Option<Vec<Delivery>> {
-        self.batches.recv().await
+    /// Safe to cancel: no event is lost with the future. Several may wait at once.
+    pub async fn next(&self, max: usize) -> Option<Vec<Delivery>> {
+        loop {
+            self.shared.stop.run_until_cancelled(self.shared.ready()).await?;
+            let taken = self.shared.take(max, false);
+            if !taken.is_empty() {
+                return Some(taken);
+            }
+        }
     }
 
     /// Where to say what became of events.
@@ -112,20 +101,20 @@ impl Subscription {
     /// Stops reading, tells Redis what was settled, gives back what was not, and leaves the group.
     pub async fn close(mut self) {
         self.shared.stop.cancel();
-        // What was read but not taken is given back with the rest of what is in hand.
-        self.batches.close();
-        while self.batches.recv().await.is_some() {}
-        let _ = (&mut self.poller).await;
+        for task in &mut self.readers {
+            let _ = task.await;
+        }
         self.shared.drained.cancel();
+        if timeout(BURY_TIMEOUT, &mut self.undertaker).await.is_err() {
+            self.undertaker.abort();
+        }
+        self.shared.leave.cancel();
         let _ = (&mut self.clerk).await;
     }
-}
 
-impl Subscription {
     /// Ends at once, as if the process had died: what is in hand is taken over by others after `min_idle`.
     pub fn abandon(self) {
-        self.poller.abort();
-        self.clerk.abort();
+        self.readers.iter().chain([&self.undertaker, &self.clerk]).for_each(JoinHandle::abort);
     }
 }
 
@@ -133,36 +122,8 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.stop.cancel();
         self.shared.drained.cancel();
+        self.shared.leave.cancel();
     }
-}
-
-fn check(config: &ConsumerConfig) -> Result<(), ConsumeError> {
-    let invalid =
-        |setting, reason: &str| Err(ConsumeError::InvalidSetting { setting, reason: reason.to_owned() });
-    if config.group.is_empty() {
-        return invalid("group", "the consumer group needs a name");
-    }
-    if config.streams.is_empty() || config.streams.iter().any(String::is_empty) {
-        return invalid("streams", "name at least one stream, for example model-events");
-    }
-    if !matches!(config.start.as_str(), "0" | "$") && config.start.parse::<crate::EntryId>().is_err() {
-        return invalid("start", "expected 0 (from the beginning), $ (from now on) or an entry id");
-    }
-    if config.batch == 0 || config.batch > 100_000 {
-        return invalid("batch", "expected 1 to 100000 entries");
-    }
-    if config.min_idle < Duration::from_millis(10) {
-        return invalid("min_idle", "expected at least 10 ms");
-    }
-    Ok(())
-}
-
-/// A name that no other process, and no other consumer of this one, has.
-fn consumer_name() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{}-{count}-{:08x}", host.trim(), std::process::id(), fastrand::u32(..))
 }
 
 // === impl Settler ===
@@ -170,46 +131,81 @@ fn consumer_name() -> String {
 impl Settler {
     /// It was handled.
     pub fn ack(&self, delivery: &Delivery) {
-        self.shared.desk.ack(&delivery.stream, delivery.id);
+        self.settle(&delivery.stream, delivery.id, Verdict::Done);
     }
 
-    /// It was not handled, and somebody else may have it at once.
+    /// All of these were handled: streams and ids.
+    pub fn ack_all(&self, entries: &[(Arc<str>, EntryId)]) {
+        let now = Instant::now();
+        self.shared.with(|dispatcher| {
+            for (stream, id) in entries {
+                if let Some(stream) = self.shared.number(stream) {
+                    dispatcher.settle(now, Place { stream, id: *id }, Verdict::Done);
+                }
+            }
+        });
+    }
+
+    /// It was not handled, and somebody is to have it again at once.
     pub fn release(&self, delivery: &Delivery) {
-        self.shared.desk.release(&delivery.stream, delivery.id);
+        self.settle(&delivery.stream, delivery.id, Verdict::Released);
     }
 
-    /// It failed: it is delivered again after `delay`.
-    pub fn retry(&self, delivery: &Delivery, delay: Duration) {
-        self.shared.desk.retry(&delivery.stream, delivery.id, delay, delivery.deliveries);
+    /// It failed: it is delivered again after `delay`, by default one that doubles each time; the last time it goes
+    /// to the dead letters, with the error.
+    pub fn fail(&self, delivery: &Delivery, error: impl Into<String>, delay: Option<Duration>) {
+        self.settle(&delivery.stream, delivery.id, Verdict::Failed { error: error.into(), delay });
     }
 
     /// It goes to the dead letters: `reason` in one word, `error` in words.
-    pub fn reject(&self, delivery: &Delivery, reason: &'static str, error: &str) {
-        self.shared.desk.bury(&delivery.stream, delivery.id, reason, error, delivery.deliveries);
+    pub fn reject(&self, delivery: &Delivery, reason: &'static str, error: impl Into<String>) {
+        self.settle(&delivery.stream, delivery.id, Verdict::Permanent { reason, error: error.into() });
+    }
+
+    /// What is needed to handle events is not there: none are handed out for so long.
+    pub fn pause(&self, duration: Duration) {
+        self.shared.with(|dispatcher| dispatcher.pause_until(Instant::now() + duration));
+    }
+
+    /// An event took a handler so long.
+    pub fn handled_in(&self, delivery: &Delivery, took: Duration) {
+        if let Some(number) = self.shared.number(&delivery.stream) {
+            self.shared.streams[number].counters.handler_seconds.record(took);
+        }
+    }
+
+    pub(crate) fn settle(&self, stream: &str, id: EntryId, verdict: Verdict) {
+        let Some(number) = self.shared.number(stream) else { return };
+        let place = Place { stream: number, id };
+        if self.shared.with(|dispatcher| dispatcher.settle(Instant::now(), place, verdict)) {
+            self.shared.streams[number].counters.retried.add(1);
+        }
     }
 
     /// How the consumer was set up.
     pub fn config(&self) -> &ConsumerConfig {
         &self.shared.config
     }
-}
 
-// === impl Shared ===
-
-impl Shared {
-    pub(super) fn member(&self) -> Member<'_> {
-        Member { group: &self.config.group, consumer: &self.consumer }
+    /// What the consumer has done so far.
+    pub fn stats(&self) -> ConsumerStats {
+        self.shared.stats()
     }
 
-    /// The shared name of one of our streams.
-    pub(super) fn stream(&self, name: &str) -> Option<Arc<str>> {
-        self.streams.iter().find(|stream| &***stream == name).cloned()
+    /// Up to where each stream is acknowledged, as far as it came to this consumer.
+    pub fn positions(&self) -> Vec<(Arc<str>, EntryId)> {
+        self.shared.positions()
     }
 
-    pub(super) async fn create_groups(&self, connection: &Connection) -> Result<(), StreamError> {
-        for stream in &self.config.streams {
-            connection.create_group(stream, &self.config.group, &self.config.start).await?;
-        }
-        Ok(())
+    /// Waits until there may be something to take, or the subscription is closed: `false`. Safe to cancel.
+    #[cfg(feature = "python")]
+    pub(crate) async fn ready(&self) -> bool {
+        self.shared.stop.run_until_cancelled(self.shared.ready()).await.is_some()
+    }
+
+    /// At most `max` events that are ready; with `singly`, one that is delivered again comes by itself.
+    #[cfg(feature = "python")]
+    pub(crate) fn take(&self, max: usize, singly: bool) -> Vec<Delivery> {
+        if self.shared.stop.is_cancelled() { Vec::new() } else { self.shared.take(max, singly) }
     }
 }

@@ -6,8 +6,9 @@ use pyo3::{prelude::*, types::PyDict};
 use serde_json::Value;
 
 use super::{
-    runtime,
+    events, runtime,
     settings::{after, redis},
+    subscription::Delivery,
     values,
 };
 use crate::{
@@ -47,7 +48,7 @@ pub(super) struct Tail {
     condition: Option<filter::Filter>,
 }
 
-/// Events on their way to Python: stream, entry id, fields.
+/// Events on their way to Python.
 struct Batch(Vec<(String, EntryId, Event)>);
 
 impl<'py> IntoPyObject<'py> for Batch {
@@ -56,11 +57,10 @@ impl<'py> IntoPyObject<'py> for Batch {
     type Error = PyErr;
 
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
-        let row = |(stream, id, event): (String, EntryId, Event)| -> PyResult<_> {
-            Ok((stream, id.to_string(), values::dict(py, event.fields())?))
+        let object = |(stream, id, event): (String, EntryId, Event)| {
+            events::object(py, &event, Delivery::watched(stream.into(), id, 1))
         };
-        let rows = self.0.into_iter().map(row).collect::<PyResult<Vec<_>>>()?;
-        pyo3::types::PyList::new(py, rows)
+        pyo3::types::PyList::new(py, self.0.into_iter().map(object).collect::<PyResult<Vec<_>>>()?)
     }
 }
 

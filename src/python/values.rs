@@ -12,11 +12,18 @@ use super::{errors::not_an_event, json};
 /// A dict of an object's members.
 pub(super) fn dict<'py>(py: Python<'py>, fields: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
+    fill(&dict, fields)?;
+    Ok(dict)
+}
+
+/// Puts an object's members into a dict.
+pub(super) fn fill(dict: &Bound<'_, PyDict>, fields: &Map<String, Value>) -> PyResult<()> {
+    let py = dict.py();
     for (name, value) in fields {
         // Names repeat from event to event: interned, each is made once.
         dict.set_item(PyString::intern(py, name), object(py, value)?)?;
     }
-    Ok(dict)
+    Ok(())
 }
 
 fn object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {

@@ -10,7 +10,7 @@ use super::{StreamError, wire::Wire};
 use crate::config::RedisSettings;
 
 /// How long a command that does not block may take.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection for short commands, shared by all its clones.
 ///
@@ -24,8 +24,32 @@ pub struct Connection {
 impl Connection {
     /// Connects and authenticates.
     pub async fn open(settings: &RedisSettings) -> Result<Self, StreamError> {
-        let (shared, address) = handshake(settings, Some(RESPONSE_TIMEOUT)).await?;
-        Ok(Self { shared, address })
+        let address = settings.to_string();
+        let wire = Wire::open(settings).await?;
+        let mut info = RedisConnectionInfo::default()
+            .set_db(i64::from(settings.database))
+            .set_lib_name("synapse-rs", env!("CARGO_PKG_VERSION"));
+        if let Some(username) = &settings.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &settings.password {
+            info = info.set_password(password.reveal());
+        }
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let greeting = MultiplexedConnection::new_with_config(&info, wire, config);
+        let (shared, driver) = match timeout(RESPONSE_TIMEOUT, greeting).await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(error)) => return Err(stream_error(&error, &address, "the greeting")),
+            Err(_) => {
+                let reason = format!("connected, but it did not answer within {RESPONSE_TIMEOUT:?}");
+                return Err(StreamError::Unreachable { address, reason });
+            }
+        };
+        // Ends when the last clone of the connection is dropped.
+        tokio::spawn(driver);
+        let connection = Self { shared, address };
+        connection.ping().await.map_err(|error| unauthorized(error, &connection.address))?;
+        Ok(connection)
     }
 
     /// Whether the server answers.
@@ -46,74 +70,6 @@ impl Connection {
         let answer = connection.req_packed_command(command).await;
         answer.and_then(Value::extract_error).map_err(|error| stream_error(&error, &self.address, what))
     }
-}
-
-/// A connection of one reader: one blocking command at a time, and nothing else on it.
-#[derive(Debug)]
-pub struct BlockingConnection {
-    own: MultiplexedConnection,
-    address: String,
-}
-
-impl BlockingConnection {
-    /// Connects and authenticates.
-    pub async fn open(settings: &RedisSettings) -> Result<Self, StreamError> {
-        let (own, address) = handshake(settings, None).await?;
-        Ok(Self { own, address })
-    }
-
-    /// Sends a command that may take `block` and a little more.
-    ///
-    /// Cancelling the future leaves the reply on its way: drop the connection then.
-    pub(super) async fn query(
-        &mut self,
-        command: &Cmd,
-        block: Duration,
-        what: &str,
-    ) -> Result<Value, StreamError> {
-        match timeout(block + RESPONSE_TIMEOUT, self.own.req_packed_command(command)).await {
-            Ok(answer) => {
-                let answer = answer.and_then(Value::extract_error);
-                answer.map_err(|error| stream_error(&error, &self.address, what))
-            }
-            Err(_) => Err(StreamError::Unreachable {
-                address: self.address.clone(),
-                reason: format!("{what} was not answered within {:?}", block + RESPONSE_TIMEOUT),
-            }),
-        }
-    }
-}
-
-async fn handshake(
-    settings: &RedisSettings,
-    response_timeout: Option<Duration>,
-) -> Result<(MultiplexedConnection, String), StreamError> {
-    let address = settings.to_string();
-    let wire = Wire::open(settings).await?;
-    let mut info = RedisConnectionInfo::default()
-        .set_db(i64::from(settings.database))
-        .set_lib_name("synapse-rs", env!("CARGO_PKG_VERSION"));
-    if let Some(username) = &settings.username {
-        info = info.set_username(username);
-    }
-    if let Some(password) = &settings.password {
-        info = info.set_password(password.reveal());
-    }
-    let config = AsyncConnectionConfig::new().set_response_timeout(response_timeout);
-    let greeting = MultiplexedConnection::new_with_config(&info, wire, config);
-    let (connection, driver) = match timeout(RESPONSE_TIMEOUT, greeting).await {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(error)) => return Err(stream_error(&error, &address, "the greeting")),
-        Err(_) => {
-            let reason = format!("connected, but it did not answer within {RESPONSE_TIMEOUT:?}");
-            return Err(StreamError::Unreachable { address, reason });
-        }
-    };
-    // Ends when the last clone of the connection is dropped.
-    tokio::spawn(driver);
-    let connected = Connection { shared: connection.clone(), address: address.clone() };
-    connected.query(&redis::cmd("PING"), "PING").await.map_err(|error| unauthorized(error, &address))?;
-    Ok((connection, address))
 }
 
 /// A server that wants a password says so at the first command.

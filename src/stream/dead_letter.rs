@@ -10,12 +10,15 @@ pub const MAX_DEAD_LETTERS: u64 = 100_000;
 /// Two commands would double the entry on a crash between them, and MULTI would acknowledge even
 /// when the XADD failed. Here a failing XADD ends the script before the XACK. Lua can pass about
 /// 8,000 arguments; the fields of an entry with more are kept as one JSON array.
+///
+/// Answers whether it was moved, and how many older letters had to go for it.
 const SCRIPT: &str = r"
 local stream, dead = KEYS[1], KEYS[2]
-local group, id, maxlen = ARGV[1], ARGV[2], ARGV[3]
+local group, id, maxlen, is_pending = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
+local first = 5
 local ours = {}
-for i = 4, #ARGV, 2 do ours[ARGV[i]] = true end
-if #redis.call('XPENDING', stream, group, id, id, 1) == 0 then return 0 end
+for i = first, #ARGV, 2 do ours[ARGV[i]] = true end
+if is_pending and #redis.call('XPENDING', stream, group, id, id, 1) == 0 then return {0, 0} end
 local found = redis.call('XRANGE', stream, id, id)
 local command = {'XADD', dead, 'MAXLEN', '~', maxlen, '*'}
 if found[1] then
@@ -32,10 +35,11 @@ if found[1] then
     end
   end
 end
-for i = 4, #ARGV do table.insert(command, ARGV[i]) end
+for i = first, #ARGV do table.insert(command, ARGV[i]) end
+local before = redis.call('XLEN', dead)
 redis.call(unpack(command))
-redis.call('XACK', stream, group, id)
-return 1
+if is_pending then redis.call('XACK', stream, group, id) end
+return {1, before + 1 - redis.call('XLEN', dead)}
 ";
 
 /// An entry to move to the dead letters, and why.
@@ -43,8 +47,10 @@ return 1
 pub struct DeadLetter<'a> {
     /// The stream the entry is on.
     pub stream: &'a str,
-    /// The group in which it is pending.
+    /// The group in which it is pending, or the name of a reader without a group.
     pub group: &'a str,
+    /// Whether it has to be pending in the group, and is acknowledged with the move.
+    pub is_pending: bool,
     /// The entry.
     pub id: EntryId,
     /// One word, for example `undecodable`, `rejected`, `max_deliveries`.
@@ -55,15 +61,27 @@ pub struct DeadLetter<'a> {
     pub deliveries: u64,
 }
 
+/// What became of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buried {
+    /// It was moved; so many older ones had to go, for no more than [`MAX_DEAD_LETTERS`] are kept.
+    Moved {
+        /// How many.
+        dropped: u64,
+    },
+    /// It was not pending any more: it has been handled or moved meanwhile.
+    NotPending,
+}
+
 impl Connection {
-    /// Moves a pending entry to the dead letters and acknowledges it; `false` if it was not pending any more.
-    pub async fn bury(&self, letter: &DeadLetter<'_>) -> Result<bool, StreamError> {
-        let DeadLetter { stream, group, id, reason, error, deliveries } = letter;
+    /// Moves an entry to the dead letters and acknowledges it.
+    pub async fn bury(&self, letter: &DeadLetter<'_>) -> Result<Buried, StreamError> {
+        let DeadLetter { stream, group, is_pending, id, reason, error, deliveries } = letter;
         let id = id.to_string();
         let moved_at = jiff::Timestamp::now();
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(2).arg(*stream).arg(format!("{stream}{DEAD_LETTER_SUFFIX}"));
-        command.arg(*group).arg(&id).arg(MAX_DEAD_LETTERS);
+        command.arg(*group).arg(&id).arg(MAX_DEAD_LETTERS).arg(u8::from(*is_pending));
         command.arg("dlq_original_stream").arg(*stream);
         command.arg("dlq_original_group").arg(*group);
         command.arg("dlq_original_id").arg(&id);
@@ -72,7 +90,12 @@ impl Connection {
         command.arg("dlq_retry_count").arg(*deliveries);
         command.arg("dlq_moved_at").arg(format!("{moved_at:.6}"));
         let what = format!("moving {id} of {stream} to the dead letters");
-        let answer = self.query(&command, &what).await?;
-        Ok(reply::integer(&answer, &what)? == 1)
+        let parts = reply::array(self.query(&command, &what).await?, &what)?;
+        let [moved, dropped]: [redis::Value; 2] =
+            parts.try_into().map_err(|parts| reply::unexpected(&what, &redis::Value::Array(parts)))?;
+        match reply::integer(&moved, &what)? {
+            0 => Ok(Buried::NotPending),
+            _ => Ok(Buried::Moved { dropped: reply::integer(&dropped, &what)?.max(0).unsigned_abs() }),
+        }
     }
 }

@@ -45,6 +45,24 @@ impl Connection {
         }
     }
 
+    /// Sets from where on a group reads.
+    pub async fn set_group_id(&self, stream: &str, group: &str, id: EntryId) -> Result<(), StreamError> {
+        let mut command = redis::cmd("XGROUP");
+        command.arg("SETID").arg(stream).arg(group).arg(id.to_string());
+        self.query(&command, &format!("XGROUP SETID {stream} {group}")).await.map(drop)
+    }
+
+    /// The lowest entry that is pending in a group, if there is any.
+    pub async fn lowest_pending(&self, stream: &str, group: &str) -> Result<Option<EntryId>, StreamError> {
+        let what = format!("XPENDING {stream} {group}");
+        let mut command = redis::cmd("XPENDING");
+        command.arg(stream).arg(group);
+        match reply::array(self.query(&command, &what).await?, &what)?.get(1) {
+            None | Some(Value::Nil) => Ok(None),
+            Some(lowest) => reply::entry_id(lowest, &what).map(Some),
+        }
+    }
+
     /// The groups of a stream; none if there is no such stream.
     pub async fn groups(&self, stream: &str) -> Result<Vec<GroupInfo>, StreamError> {
         let what = format!("XINFO GROUPS {stream}");
@@ -93,6 +111,34 @@ impl Connection {
         command.arg(SCRIPT).arg(1).arg(stream).arg(group).arg(consumer);
         let answer = self.query(&command, &what).await?;
         Ok(reply::integer(&answer, &what)? == 1)
+    }
+
+    /// Deletes the consumers that hold nothing and have not been heard of for `idle`; gives their names.
+    ///
+    /// One that lives after all is made again by its next read.
+    pub async fn delete_dead_consumers(
+        &self,
+        stream: &str,
+        group: &str,
+        idle: Duration,
+    ) -> Result<Vec<String>, StreamError> {
+        const SCRIPT: &str = r"
+            local deleted = {}
+            for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+              local info = {}
+              for i = 1, #consumer, 2 do info[consumer[i]] = consumer[i + 1] end
+              if info.pending == 0 and info.idle > tonumber(ARGV[2]) then
+                redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info.name)
+                table.insert(deleted, info.name)
+              end
+            end
+            return deleted";
+        let what = format!("XGROUP DELCONSUMER {stream} {group}");
+        let mut command = redis::cmd("EVAL");
+        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        command.arg(SCRIPT).arg(1).arg(stream).arg(group).arg(idle_ms);
+        let names = reply::array(self.query(&command, &what).await?, &what)?;
+        names.iter().map(|name| reply::text(name, &what)).collect()
     }
 }
 

@@ -1,10 +1,8 @@
 //! Blocking reads, with a group and without.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, Value};
-
-use super::{BlockingConnection, Entry, EntryId, StreamError, reply};
+use super::{BlockingConnection, Entry, EntryId, StreamError, entry::Reply, tape::Token};
 
 /// Where a member of a group reads.
 #[derive(Clone, Copy, Debug)]
@@ -25,33 +23,27 @@ impl BlockingConnection {
         count: usize,
         block: Duration,
     ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(milliseconds(block)).arg("STREAMS");
-        for (stream, _) in positions {
-            command.arg(stream);
-        }
-        for (_, id) in positions {
-            command.arg(id.to_string());
-        }
-        self.read_streams(&command, block, "XREAD").await
+        let mut request = Vec::with_capacity(6 + 2 * positions.len());
+        request.extend(["XREAD", "COUNT"].map(str::to_owned));
+        request.extend([count.to_string(), "BLOCK".to_owned(), milliseconds(block), "STREAMS".to_owned()]);
+        request.extend(positions.iter().map(|(stream, _)| stream.clone()));
+        request.extend(positions.iter().map(|(_, id)| id.to_string()));
+        self.read_streams(&request, block, "XREAD").await
     }
 
     /// At most `count` entries of each stream that no member of the group has been given yet (`XREADGROUP >`).
-    pub async fn read_group(
+    pub async fn read_group<S: AsRef<str>>(
         &mut self,
         member: Member<'_>,
-        streams: &[String],
+        streams: &[S],
         count: usize,
         block: Duration,
     ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(member.group).arg(member.consumer);
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(milliseconds(block)).arg("STREAMS");
-        command.arg(streams);
-        for _ in streams {
-            command.arg(">");
-        }
-        self.read_streams(&command, block, &format!("XREADGROUP {}", member.group)).await
+        let mut request = group_request(member, count);
+        request.extend(["BLOCK".to_owned(), milliseconds(block), "STREAMS".to_owned()]);
+        request.extend(streams.iter().map(|stream| stream.as_ref().to_owned()));
+        request.extend(streams.iter().map(|_| ">".to_owned()));
+        self.read_streams(&request, block, &format!("XREADGROUP {}", member.group)).await
     }
 
     /// At most `count` entries that are pending for this very member, after an id (`XREADGROUP` with an id).
@@ -62,43 +54,109 @@ impl BlockingConnection {
         after: EntryId,
         count: usize,
     ) -> Result<Vec<Entry>, StreamError> {
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(member.group).arg(member.consumer);
-        command.arg("COUNT").arg(count).arg("STREAMS").arg(stream).arg(after.to_string());
-        let read =
-            self.read_streams(&command, Duration::ZERO, &format!("XREADGROUP {}", member.group)).await?;
+        let mut request = group_request(member, count);
+        request.extend(["STREAMS".to_owned(), stream.to_owned(), after.to_string()]);
+        let what = format!("XREADGROUP {} {stream}", member.group);
+        let read = self.read_streams(&request, Duration::ZERO, &what).await?;
         Ok(read.into_iter().flat_map(|(_, entries)| entries).collect())
     }
 
     /// The server's number for this connection, by which another can end its waiting.
     pub async fn client_id(&mut self) -> Result<i64, StreamError> {
-        let mut command = redis::cmd("CLIENT");
-        command.arg("ID");
-        let answer = self.query(&command, Duration::ZERO, "CLIENT ID").await?;
-        reply::integer(&answer, "CLIENT ID")
+        const WHAT: &str = "CLIENT ID";
+        let reply = self.query(&["CLIENT", "ID"].map(str::to_owned), Duration::ZERO, WHAT).await?;
+        match reply.tokens.first() {
+            Some(Token::Integer(id)) => Ok(*id),
+            _ => Err(unexpected(&reply, WHAT)),
+        }
     }
 
     async fn read_streams(
         &mut self,
-        command: &Cmd,
+        request: &[String],
         block: Duration,
         what: &str,
     ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
-        let answer = self.query(command, block, what).await?;
-        let streams = reply::array(answer, what)?;
-        streams.into_iter().map(|item| stream_entries(item, what)).collect()
+        let reply = self.query(request, block, what).await?;
+        let mut walk = Walk { reply: &reply, at: 0 };
+        walk.streams().ok_or_else(|| unexpected(&reply, what))
     }
 }
 
-fn stream_entries(item: Value, what: &str) -> Result<(String, Vec<Entry>), StreamError> {
-    let mut parts = reply::array(item, what)?.into_iter();
-    let (Some(name), Some(entries)) = (parts.next(), parts.next()) else {
-        return Err(reply::unexpected(what, &Value::Nil));
-    };
-    Ok((reply::text(&name, what)?, reply::entries(entries, what)?))
+fn group_request(member: Member<'_>, count: usize) -> Vec<String> {
+    let words = ["XREADGROUP", "GROUP", member.group, member.consumer, "COUNT", &count.to_string()];
+    words.map(str::to_owned).into()
 }
 
 /// `BLOCK 0` would mean for ever.
-fn milliseconds(block: Duration) -> u64 {
-    u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1)
+fn milliseconds(block: Duration) -> String {
+    u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1).to_string()
+}
+
+fn unexpected(reply: &Reply, what: &str) -> StreamError {
+    let start = &reply.bytes[..reply.bytes.len().min(80)];
+    StreamError::Unexpected { command: what.to_owned(), answer: String::from_utf8_lossy(start).into_owned() }
+}
+
+/// Goes through the values of a reply; each step is `None` if the value is of another form.
+struct Walk<'a> {
+    reply: &'a Arc<Reply>,
+    at: usize,
+}
+
+impl Walk<'_> {
+    /// `[[stream, entries], …]`, or nothing.
+    fn streams(&mut self) -> Option<Vec<(String, Vec<Entry>)>> {
+        let mut streams = Vec::new();
+        for _ in 0..self.array()? {
+            if self.array()? != 2 {
+                return None;
+            }
+            let name = String::from_utf8_lossy(self.bulk()?).into_owned();
+            streams.push((name, self.entries()?));
+        }
+        Some(streams)
+    }
+
+    /// `[[id, [field, value, …]], …]`; those whose fields are nil (deleted while pending) come without fields.
+    fn entries(&mut self) -> Option<Vec<Entry>> {
+        let count = self.array()?;
+        let mut entries = Vec::with_capacity(count);
+        for _ in 0..count {
+            if self.array()? != 2 {
+                return None;
+            }
+            let id = std::str::from_utf8(self.bulk()?).ok()?.parse().ok()?;
+            let values = self.array()?;
+            let first = self.at;
+            for _ in 0..values {
+                self.bulk()?;
+            }
+            let (first, pairs) = (u32::try_from(first).ok()?, u32::try_from(values / 2).ok()?);
+            entries.push(Entry::part(id, self.reply, first, pairs));
+        }
+        Some(entries)
+    }
+
+    fn next(&mut self) -> Option<Token> {
+        let token = self.reply.tokens.get(self.at).copied();
+        self.at += 1;
+        token
+    }
+
+    /// The length of an array; 0 of nothing.
+    fn array(&mut self) -> Option<usize> {
+        match self.next()? {
+            Token::Array(length) => Some(length as usize),
+            Token::Nil => Some(0),
+            _ => None,
+        }
+    }
+
+    fn bulk(&mut self) -> Option<&[u8]> {
+        match self.next()? {
+            Token::Bulk { .. } => Some(self.reply.text(self.at - 1)),
+            _ => None,
+        }
+    }
 }

@@ -60,6 +60,10 @@ pub(super) fn entry_id(value: &Value, what: &str) -> Result<EntryId, StreamError
     }
 }
 
+pub(super) fn entry_ids(value: Value, what: &str) -> Result<Vec<EntryId>, StreamError> {
+    array(value, what)?.iter().map(|id| entry_id(id, what)).collect()
+}
+
 /// The entries of `[[id, [field, value, …]], …]`; those whose fields are nil (deleted while pending) come without fields.
 ///
 /// Redis 6.2 answers `XAUTOCLAIM` with nil for a whole entry that was deleted: it has no id to go on with.
@@ -73,13 +77,17 @@ fn entry(value: Value, what: &str) -> Result<Entry, StreamError> {
     let (Some(id), Some(fields), None) = (parts.next(), parts.next(), parts.next()) else {
         return Err(unexpected(what, &Value::Nil));
     };
-    let id = entry_id(&id, what)?;
-    let mut values = array(fields, what)?.into_iter();
+    Ok(Entry::new(entry_id(&id, what)?, self::fields(fields, what)?))
+}
+
+/// The field/value pairs of an entry.
+pub(super) fn fields(value: Value, what: &str) -> Result<Vec<(Bytes, Bytes)>, StreamError> {
+    let mut values = array(value, what)?.into_iter();
     let mut fields = Vec::with_capacity(values.len() / 2);
     while let (Some(field), Some(value)) = (values.next(), values.next()) {
         fields.push((bulk(field, what)?, bulk(value, what)?));
     }
-    Ok(Entry::new(id, fields))
+    Ok(fields)
 }
 
 fn bulk(value: Value, what: &str) -> Result<Bytes, StreamError> {

@@ -49,6 +49,13 @@ fn not_resp(rest: &[u8]) -> NotResp {
     NotResp(String::from_utf8_lossy(&rest[..rest.len().min(16)]).into_owned())
 }
 
+/// A whole request.
+pub(crate) fn request(arguments: &[String]) -> Vec<u8> {
+    let mut text = format!("*{}\r\n", arguments.len()).into_bytes();
+    text.extend(bulk_strings(arguments));
+    text
+}
+
 /// Arguments as they stand in a request, without its head.
 pub(crate) fn bulk_strings(arguments: &[String]) -> Vec<u8> {
     let mut text = Vec::new();

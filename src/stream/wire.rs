@@ -195,8 +195,7 @@ fn greeting(settings: &RedisSettings) -> (Vec<u8>, Vec<&'static str>) {
     commands.push(vec!["PING".to_owned()]);
     let mut request = Vec::new();
     for command in &commands {
-        request.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-        request.extend(resp::bulk_strings(command));
+        request.extend(resp::request(command));
     }
     let name = |command: &Vec<String>| match command[0].as_str() {
         "AUTH" => "AUTH",

@@ -1,0 +1,360 @@
+//! What was read and is not settled: who gets it next, in what order, and what Redis is to be told.
+//!
+//! A state machine without Redis and without a clock of its own. The tasks of a subscription bring in what they
+//! have read, handlers take deliveries and say what became of them, and the tasks carry out what follows.
+//!
+//! # Invariants
+//!
+//! * An entry is in hand from before it can be taken until Redis has confirmed what became of it. So an entry of
+//!   our own pending list that is not in hand was lost on its way to us, and one in hand is ours to renew.
+//! * An entry is with at most one handler, and of the entries of one key (where order is asked for) only the
+//!   earliest in hand is: the others are parked behind it until it is settled, however often it fails.
+//! * An entry that was delivered as often as it may be, and of which no consumer lived to tell what became, is
+//!   given to a handler once more, while no other entry is with a handler and Redis knows of all that were.
+
+mod chores;
+mod lanes;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use self::{
+    lanes::{Lane, Lanes, Next},
+    state::{Held, InHand, State},
+};
+use super::{Delivery, retry_delay};
+use crate::stream::EntryId;
+
+/// So many acknowledgements are sent without gathering more.
+pub(super) const MANY_ACKS: usize = 500;
+
+/// An entry: the number of its stream, and its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub stream: usize,
+    pub id: EntryId,
+}
+
+/// What a dispatcher goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub max_deliveries: u32,
+    pub backoff: (Duration, Duration),
+    /// How long an entry that is to be tried alone waits for the others to end.
+    pub patience: Duration,
+    /// So many entries that are ready are enough.
+    pub ready: usize,
+    /// So many bytes of events in memory are enough.
+    pub bytes: usize,
+    /// So many entries in hand are enough, those that wait to be delivered again included.
+    pub in_hand: usize,
+}
+
+/// What an entry that was read turned out to be.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// An event, the key by which it is ordered if it is, and its size.
+    Event { delivery: Delivery, key: Option<Arc<str>>, size_bytes: usize },
+    /// Nothing for the handler.
+    Nothing,
+    /// It can't be read.
+    Undecodable(String),
+}
+
+/// What a handler says of an entry that it was given.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    Done,
+    /// Again after a delay, by default one that doubles each time, unless it was the last time.
+    Failed {
+        error: String,
+        delay: Option<Duration>,
+    },
+    /// Never again, for the reason in one word and the error in many.
+    Permanent {
+        reason: &'static str,
+        error: String,
+    },
+    /// Not handled, and nobody's fault.
+    Released,
+}
+
+/// An entry that goes to the dead letters.
+#[derive(Clone, Debug)]
+pub(super) struct Burial {
+    pub place: Place,
+    pub reason: &'static str,
+    pub error: String,
+    pub deliveries: u32,
+}
+
+/// When there is something to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    Now,
+    At(Instant),
+    /// When something is brought in or settled.
+    Later,
+}
+
+/// Who has something to do after a change.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a bell each")]
+pub(super) struct Wakes {
+    pub taker: bool,
+    pub reader: bool,
+    pub clerk: bool,
+    pub retrier: bool,
+    pub undertaker: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    rules: Rules,
+    in_hand: InHand,
+    ready: VecDeque<(Place, Delivery)>,
+    lanes: Lanes,
+    waiting: BinaryHeap<Reverse<(Instant, Place)>>,
+    /// Entries to be tried alone, and since when.
+    lone: VecDeque<Place>,
+    lone_since: Option<Instant>,
+    /// The one whose turn it is, and its event once it was read again.
+    lone_turn: Option<Place>,
+    lone_event: Option<Delivery>,
+    paused_until: Option<Instant>,
+    /// The latest time that anybody told.
+    now: Instant,
+    acks: Vec<Place>,
+    releases: Vec<(Place, u32)>,
+    burials: Vec<Burial>,
+    wakes: Wakes,
+}
+
+// === what comes in ===
+
+impl Dispatcher {
+    pub(super) fn new(streams: usize, rules: Rules, now: Instant) -> Self {
+        Self {
+            rules,
+            in_hand: InHand::new(streams),
+            ready: VecDeque::new(),
+            lanes: Lanes::default(),
+            waiting: BinaryHeap::new(),
+            lone: VecDeque::new(),
+            lone_since: None,
+            lone_turn: None,
+            lone_event: None,
+            now,
+            paused_until: None,
+            acks: Vec::new(),
+            releases: Vec::new(),
+            burials: Vec::new(),
+            wakes: Wakes::default(),
+        }
+    }
+
+    /// Takes an entry in hand that is delivered for the `deliveries`th time; `false` if it is in hand already.
+    pub(super) fn admit(&mut self, place: Place, deliveries: u32) -> bool {
+        self.in_hand.insert(place, Held::new(deliveries, State::Read))
+    }
+
+    /// Takes an entry in hand that has been delivered as often as it may be, without anybody telling what became of it.
+    pub(super) fn admit_exhausted(&mut self, place: Place, deliveries: u32, now: Instant) {
+        if !self.in_hand.insert(place, Held::new(deliveries, State::Lone)) {
+            return;
+        }
+        if deliveries > self.rules.max_deliveries {
+            let error =
+                format!("delivered {deliveries} times, and no consumer lived to say what became of it");
+            return self.bury(place, "max_deliveries", error);
+        }
+        self.lone.push_back(place);
+        self.lone_since.get_or_insert(now);
+        self.wakes.retrier = true;
+    }
+
+    /// What an entry that is in hand turned out to be.
+    pub(super) fn bring(&mut self, place: Place, content: Content) {
+        let is_again = match self.in_hand.get(place) {
+            Some(Held { state: State::Read, .. }) => false,
+            Some(Held { state: State::Reread, .. }) => true,
+            _ => return,
+        };
+        match content {
+            Content::Event { delivery, key, size_bytes } => {
+                self.in_hand.hold_event(place, size_bytes);
+                if !is_again && let Some(key) = key {
+                    self.in_hand.set_key(place, &key);
+                    match self.lanes.join(Lane { stream: place.stream, key }, place, delivery) {
+                        Ok(delivery) => self.offer(place, delivery, false),
+                        Err(is_kept) => {
+                            self.in_hand.set(place, State::Parked);
+                            if !is_kept {
+                                self.in_hand.drop_event(place);
+                            }
+                        }
+                    }
+                } else {
+                    self.offer(place, delivery, is_again);
+                }
+            }
+            Content::Nothing => self.acknowledge(place),
+            Content::Undecodable(error) => self.bury(place, "undecodable", error),
+        }
+    }
+
+    fn offer(&mut self, place: Place, delivery: Delivery, first: bool) {
+        self.in_hand.set(place, State::Ready);
+        if self.lone_turn == Some(place) {
+            self.lone_event = Some(delivery);
+        } else if first {
+            self.ready.push_front((place, delivery));
+        } else {
+            self.ready.push_back((place, delivery));
+        }
+        self.wakes.taker = true;
+    }
+
+    /// The entry is gone from the stream, or somebody else's: there is nothing left to settle.
+    pub(super) fn forget(&mut self, place: Place) {
+        // A handler that has it may finish; what it says is told to Redis, which knows best.
+        if matches!(self.in_hand.get(place).map(|held| held.state), None | Some(State::Out | State::Settling))
+        {
+            return;
+        }
+        self.leave_lane(place);
+        self.remove(place);
+    }
+}
+
+// === what goes out ===
+
+impl Dispatcher {
+    /// At most `max` deliveries, in stream order but for those that are delivered again; with `singly`, each of
+    /// these comes by itself.
+    pub(super) fn take(&mut self, now: Instant, max: usize, singly: bool) -> Vec<Delivery> {
+        self.now = self.now.max(now);
+        let mut taken = Vec::new();
+        while taken.len() < max && self.outlook(now) == Outlook::Now {
+            let is_again = |delivery: &Delivery| singly && delivery.deliveries > 1;
+            if taken.last().is_some_and(is_again)
+                || (!taken.is_empty() && self.ready.front().is_some_and(|(_, next)| is_again(next)))
+            {
+                break;
+            }
+            let lone = self.lone_turn.zip(self.lone_event.take());
+            let Some((place, delivery)) = lone.or_else(|| self.ready.pop_front()) else { break };
+            if self.in_hand.get(place).is_some_and(|held| held.state == State::Ready) {
+                self.in_hand.set(place, State::Out);
+                taken.push(delivery);
+            }
+        }
+        // Another taker may be waiting for what is left; and there is room for more.
+        self.wakes.taker = self.outlook(now) == Outlook::Now;
+        self.wakes.reader = true;
+        taken
+    }
+
+    pub(super) fn outlook(&self, now: Instant) -> Outlook {
+        if let Some(end) = self.paused_until.filter(|end| *end > now) {
+            return Outlook::At(end);
+        }
+        let something = match self.lone_since {
+            None => !self.ready.is_empty(),
+            Some(_) => self.lone_event.is_some(),
+        };
+        if something { Outlook::Now } else { Outlook::Later }
+    }
+
+    /// Hands nothing out before `end`.
+    pub(super) fn pause_until(&mut self, end: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(end, |until| until.max(end)));
+    }
+
+    /// What a handler says of an entry; it counts once. Gives whether the entry has failed and is delivered again.
+    pub(super) fn settle(&mut self, now: Instant, place: Place, verdict: Verdict) -> bool {
+        let Some(Held { state: State::Out, deliveries, .. }) = self.in_hand.get(place) else { return false };
+        let deliveries = *deliveries;
+        self.now = self.now.max(now);
+        match verdict {
+            Verdict::Done => self.acknowledge(place),
+            Verdict::Permanent { reason, error } => self.bury(place, reason, error),
+            Verdict::Failed { error, .. } if deliveries >= self.rules.max_deliveries => {
+                self.bury(place, "max_deliveries", error);
+            }
+            Verdict::Failed { delay, .. } => {
+                let delay = delay.unwrap_or_else(|| retry_delay(self.rules.backoff, deliveries));
+                self.wait(place, now + delay);
+                return true;
+            }
+            Verdict::Released if self.lone_turn == Some(place) => self.put_back_lone(place),
+            // At once the first time; a loop that gives the same entry back again and again slows down.
+            Verdict::Released => {
+                let again = deliveries
+                    .checked_sub(2)
+                    .map_or(Duration::ZERO, |times| retry_delay(self.rules.backoff, times.saturating_add(1)));
+                self.wait(place, now + again);
+            }
+        }
+        false
+    }
+
+    /// The one whose turn it was is given back, as if it had not been tried.
+    fn put_back_lone(&mut self, place: Place) {
+        self.in_hand.drop_event(place);
+        self.in_hand.set(place, State::Settling);
+        self.releases.push((place, self.rules.max_deliveries));
+        self.wakes.clerk = true;
+    }
+
+    fn wait(&mut self, place: Place, until: Instant) {
+        self.in_hand.drop_event(place);
+        self.in_hand.set(place, State::Waiting);
+        self.waiting.push(Reverse((until, place)));
+        (self.wakes.retrier, self.wakes.reader) = (true, true);
+    }
+
+    fn acknowledge(&mut self, place: Place) {
+        self.settled(place);
+        self.acks.push(place);
+        // The clerk lets them gather, unless there are many.
+        self.wakes.clerk |= matches!(self.acks.len(), 1 | MANY_ACKS);
+    }
+
+    fn bury(&mut self, place: Place, reason: &'static str, error: String) {
+        let deliveries = self.in_hand.get(place).map_or(0, |held| held.deliveries);
+        self.settled(place);
+        self.burials.push(Burial { place, reason, error, deliveries });
+        self.wakes.undertaker = true;
+    }
+
+    fn settled(&mut self, place: Place) {
+        self.in_hand.drop_event(place);
+        self.in_hand.set(place, State::Settling);
+        self.wakes.reader = true;
+        self.leave_lane(place);
+    }
+
+    /// The next of the entry's key may go.
+    fn leave_lane(&mut self, place: Place) {
+        let Some(key) = self.in_hand.get(place).and_then(|held| held.key.clone()) else { return };
+        match self.lanes.leave(&Lane { stream: place.stream, key }, place) {
+            Next::Nobody => {}
+            Next::Delivery(next, delivery) => self.offer(next, *delivery, true),
+            Next::Reread(next) => {
+                self.in_hand.set(next, State::Deferred);
+                self.waiting.push(Reverse((self.now, next)));
+                self.wakes.retrier = true;
+            }
+        }
+    }
+}

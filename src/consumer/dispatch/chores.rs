@@ -1,0 +1,186 @@
+//! What the tasks carry out: acknowledging, giving back, burying, reading again.
+
+use std::cmp::Reverse;
+
+use tokio::time::Instant;
+
+use super::{Burial, Dispatcher, Place, State, Wakes};
+use crate::stream::EntryId;
+
+impl Dispatcher {
+    /// Entries to be acknowledged.
+    pub(in crate::consumer) fn take_acks(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.acks)
+    }
+
+    /// How many entries wait to be acknowledged.
+    pub(in crate::consumer) fn acks(&self) -> usize {
+        self.acks.len()
+    }
+
+    /// Entries to be given back, and how often a handler was given each.
+    pub(in crate::consumer) fn take_releases(&mut self) -> Vec<(Place, u32)> {
+        std::mem::take(&mut self.releases)
+    }
+
+    pub(in crate::consumer) fn take_burials(&mut self) -> Vec<Burial> {
+        std::mem::take(&mut self.burials)
+    }
+
+    /// Redis knows what became of these.
+    pub(in crate::consumer) fn confirmed(&mut self, places: impl IntoIterator<Item = Place>) {
+        for place in places {
+            if self.in_hand.get(place).is_some_and(|held| held.state == State::Settling) {
+                self.remove(place);
+            }
+        }
+        if self.lone_since.is_some() {
+            (self.wakes.retrier, self.wakes.taker) = (true, true);
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: Place) {
+        self.in_hand.remove(place);
+        if self.lone_turn == Some(place) {
+            (self.lone_turn, self.lone_event) = (None, None);
+        }
+        self.lone.retain(|lone| *lone != place);
+        if self.lone.is_empty() && self.lone_turn.is_none() {
+            self.lone_since = None;
+            self.wakes.taker = true;
+        }
+        self.wakes.reader = true;
+    }
+
+    /// At most `max` entries that are to be read again now, each with the number of its next delivery.
+    pub(in crate::consumer) fn due(&mut self, now: Instant, max: usize) -> Vec<(Place, u32)> {
+        let mut due = Vec::new();
+        self.now = self.now.max(now);
+        self.call_lone(now, &mut due);
+        while due.len() < max && self.waiting.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((_, place))) = self.waiting.pop() else { break };
+            let Some(held) = self.in_hand.get(place) else { continue };
+            let deliveries = match held.state {
+                // One that was given back, again and again, does not use up its deliveries.
+                State::Waiting => held.deliveries.saturating_add(1).min(self.rules.max_deliveries),
+                State::Deferred => held.deliveries,
+                _ => continue,
+            };
+            self.read_again(place, deliveries, &mut due);
+        }
+        due
+    }
+
+    /// When the next entry is due; to be asked again when the retrier is woken.
+    pub(in crate::consumer) fn next_due(&self) -> Option<Instant> {
+        let lone =
+            self.lone_since.map(|since| since + self.rules.patience).filter(|_| self.lone_turn.is_none());
+        let waiting = self.waiting.peek().map(|Reverse((at, _))| *at);
+        [lone, waiting].into_iter().flatten().min()
+    }
+
+    /// Gives the turn to the next entry that is to be tried alone, if nothing else is with a handler or unknown to Redis.
+    fn call_lone(&mut self, now: Instant, due: &mut Vec<(Place, u32)>) {
+        if self.lone_turn.is_some() {
+            return;
+        }
+        if !self.in_hand.is_idle() {
+            if self.lone_since.is_some_and(|since| since + self.rules.patience <= now) {
+                self.give_lone_back();
+            }
+            return;
+        }
+        if let Some(place) = self.lone.pop_front() {
+            self.lone_turn = Some(place);
+            self.read_again(place, self.rules.max_deliveries.saturating_add(1), due);
+        }
+    }
+
+    /// The others take too long: somebody else may try, or we later.
+    fn give_lone_back(&mut self) {
+        for place in std::mem::take(&mut self.lone) {
+            self.in_hand.set(place, State::Settling);
+            self.releases.push((place, self.rules.max_deliveries));
+        }
+        self.lone_since = None;
+        (self.wakes.clerk, self.wakes.taker) = (true, true);
+    }
+
+    fn read_again(&mut self, place: Place, deliveries: u32, due: &mut Vec<(Place, u32)>) {
+        self.in_hand.set_deliveries(place, deliveries);
+        self.in_hand.set(place, State::Reread);
+        due.push((place, deliveries));
+    }
+
+    /// The entries could not be read again for the moment.
+    pub(in crate::consumer) fn defer(&mut self, places: impl IntoIterator<Item = Place>, until: Instant) {
+        for place in places {
+            if self.lone_turn == Some(place) {
+                self.put_back_lone(place);
+            } else if self.in_hand.get(place).is_some_and(|held| held.state == State::Reread) {
+                self.in_hand.set(place, State::Deferred);
+                self.waiting.push(Reverse((until, place)));
+            }
+        }
+    }
+
+    /// Everything that is not settled is given back.
+    pub(in crate::consumer) fn release_all(&mut self) {
+        let max = self.rules.max_deliveries;
+        let unsettled = self.in_hand.all().filter_map(|(place, held)| {
+            let tried = match held.state {
+                State::Settling => return None,
+                State::Out | State::Waiting | State::Lone => held.deliveries,
+                State::Read | State::Ready | State::Parked | State::Reread | State::Deferred => {
+                    held.deliveries.saturating_sub(1)
+                }
+            };
+            Some((place, tried.min(max)))
+        });
+        let unsettled: Vec<_> = unsettled.collect();
+        for (place, _) in &unsettled {
+            self.in_hand.set(*place, State::Settling);
+        }
+        self.releases.extend(unsettled);
+        self.ready.clear();
+        self.waiting.clear();
+        self.lone.clear();
+    }
+
+    /// What of a stream is in hand, oldest first.
+    pub(in crate::consumer) fn of_stream(&self, stream: usize) -> Vec<EntryId> {
+        self.in_hand.of_stream(stream)
+    }
+
+    /// Up to where a stream was read by a group that is joined now, and what of that is not acknowledged.
+    pub(in crate::consumer) fn joined(&mut self, stream: usize, acknowledged: EntryId) {
+        self.in_hand.joined(stream, acknowledged);
+    }
+
+    /// Up to here, all of a stream that came to us is acknowledged.
+    pub(in crate::consumer) fn acknowledged_up_to(&self, stream: usize) -> EntryId {
+        self.in_hand.acknowledged_up_to(stream)
+    }
+
+    /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
+    pub(in crate::consumer) fn room(&self, entry_bytes: usize) -> usize {
+        let bytes = self.rules.bytes.saturating_sub(self.in_hand.bytes());
+        if self.ready.len() >= self.rules.ready || self.in_hand.len() >= self.rules.in_hand || bytes == 0 {
+            return 0;
+        }
+        (bytes / entry_bytes.max(1)).clamp(1, self.rules.ready)
+    }
+
+    /// Entries ready to be taken, bytes of events in memory, entries in hand.
+    pub(in crate::consumer) fn load(&self) -> (usize, usize, usize) {
+        (self.ready.len(), self.in_hand.bytes(), self.in_hand.len())
+    }
+
+    /// Who has something to do since the last call.
+    pub(in crate::consumer) fn take_wakes(&mut self) -> Wakes {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        // Woken for every entry that goes, the reader would mostly find that there is no room yet.
+        wakes.reader = wakes.reader && self.room(1) > 0;
+        wakes
+    }
+}

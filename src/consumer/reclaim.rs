@@ -1,0 +1,129 @@
+//! The task that keeps what is in hand ours, takes over what others have left, and removes who is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+
+use super::{dispatch::Place, settle::IDS_PER_COMMAND, shared::Shared};
+use crate::stream::{Connection, EntryId, StreamError};
+
+/// How many entries are taken over at once.
+const TAKE_OVER_BATCH: usize = 100;
+
+/// A consumer that holds nothing and was not heard of for longer is gone: one that lives reads or renews sooner.
+const GONE_AFTER: Duration = Duration::from_secs(15);
+
+/// How often consumers that are gone are looked for, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Keeper {
+    pub shared: Arc<Shared>,
+}
+
+impl Keeper {
+    pub(super) async fn run(self) {
+        let min_idle = self.shared.config.min_idle;
+        let (renewal, taking_over, sweep) = (min_idle / 3, min_idle / 2, SWEEP_EVERY.max(min_idle));
+        let begin = Instant::now();
+        let (mut renew_at, mut take_over_at, mut sweep_at) =
+            (begin + renewal, begin + taking_over, begin + sweep);
+        loop {
+            let next = renew_at.min(take_over_at).min(sweep_at);
+            if self.shared.stop.run_until_cancelled(sleep_until(next)).await.is_none() {
+                return;
+            }
+            let now = Instant::now();
+            let mut outcome = Ok(());
+            if now >= renew_at {
+                outcome = self.renew().await;
+                renew_at = Instant::now() + renewal;
+            }
+            if now >= take_over_at {
+                outcome = outcome.and(take_over(&self.shared).await);
+                take_over_at = Instant::now() + taking_over;
+            }
+            if now >= sweep_at {
+                outcome = outcome.and(self.sweep().await);
+                sweep_at = Instant::now() + sweep;
+            }
+            if let Err(error) = outcome {
+                debug!(group = self.shared.config.group, %error, "entries could not be renewed or taken over for the moment");
+            }
+        }
+    }
+
+    /// Says that what is in hand is still being worked on, so that nobody takes it over.
+    async fn renew(&self) -> Result<(), StreamError> {
+        let shared = &self.shared;
+        for (number, stream) in shared.streams.iter().enumerate() {
+            let ids = shared.with(|dispatcher| dispatcher.of_stream(number));
+            for ids in ids.chunks(IDS_PER_COMMAND) {
+                let renew =
+                    async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
+                let others = shared.link.ask(renew).await?;
+                shared.with(|dispatcher| {
+                    for id in others {
+                        dispatcher.forget(Place { stream: number, id });
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<(), StreamError> {
+        let shared = &self.shared;
+        let idle = GONE_AFTER.max(shared.config.min_idle * 2);
+        for stream in &shared.streams {
+            let sweep = async |connection: Connection| {
+                connection.delete_dead_consumers(&stream.name, &shared.config.group, idle).await
+            };
+            let gone = shared.link.ask(sweep).await?;
+            if !gone.is_empty() {
+                info!(stream = %stream.name, group = shared.config.group, consumers = ?gone, "removed consumers that hold nothing and are gone");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes over the entries of consumers that have not been heard of for `min_idle`, as far as there is room.
+pub(super) async fn take_over(shared: &Shared) -> Result<(), StreamError> {
+    for number in 0..shared.streams.len() {
+        let mut cursor = EntryId::MIN;
+        while !shared.stop.is_cancelled() && shared.room(1) > 0 {
+            cursor = take_over_page(shared, number, cursor).await?;
+            if cursor == EntryId::MIN {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn take_over_page(shared: &Shared, number: usize, cursor: EntryId) -> Result<EntryId, StreamError> {
+    let stream = &shared.streams[number];
+    let (min_idle, limit) = (shared.config.min_idle, shared.config.max_deliveries);
+    let take = async |connection: Connection| {
+        connection.take_over(&stream.name, shared.member(), min_idle, cursor, TAKE_OVER_BATCH, limit).await
+    };
+    let taken = shared.link.ask(take).await?;
+    if !taken.lost.is_empty() {
+        shared.count_lost(number, taken.lost.len());
+    }
+    let place = |id| Place { stream: number, id };
+    let entries = shared.with(|dispatcher| {
+        let now = Instant::now();
+        for (id, deliveries) in taken.exhausted {
+            dispatcher.admit_exhausted(place(id), deliveries, now);
+        }
+        let is_new = |(entry, deliveries): &(crate::stream::Entry, u32)| {
+            dispatcher.admit(place(entry.id), *deliveries)
+        };
+        taken.entries.into_iter().filter(is_new).collect::<Vec<_>>()
+    });
+    stream.counters.taken_over.add(entries.len());
+    shared.bring(entries.into_iter().map(|(entry, deliveries)| (place(entry.id), deliveries, entry)));
+    Ok(taken.cursor)
+}

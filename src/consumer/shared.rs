@@ -1,0 +1,266 @@
+//! What the tasks of a subscription share, and how they wake one another.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+use tracing::warn;
+
+use super::{
+    ConsumerConfig, ConsumerStats, Delivery,
+    dispatch::{Content, Dispatcher, Outlook, Place, Rules},
+    link::Link,
+    stats::Counters,
+};
+use crate::{
+    config::RedisSettings,
+    event::decode::{Decoded, decode},
+    filter::reach,
+    shutdown::Shutdown,
+    stream::{Entry, EntryId, read::Member},
+};
+
+/// How many entries may be in hand at once, those that wait to be delivered again included.
+const MAX_IN_HAND: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub config: ConsumerConfig,
+    pub consumer: String,
+    pub link: Link,
+    pub streams: Vec<StreamState>,
+    pub signals: Signals,
+    /// Ends reading, renewing and delivering again.
+    pub stop: Shutdown,
+    /// Ends burying.
+    pub drained: Shutdown,
+    /// Ends settling, and with it the membership.
+    pub leave: Shutdown,
+    pub lost_connections: AtomicU64,
+    dispatcher: Mutex<Dispatcher>,
+}
+
+#[derive(Debug)]
+pub(super) struct StreamState {
+    pub name: Arc<str>,
+    pub counters: Counters,
+}
+
+/// A bell for each task.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    pub taker: Notify,
+    pub reader: Notify,
+    pub clerk: Notify,
+    pub retrier: Notify,
+    pub undertaker: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(settings: RedisSettings, config: ConsumerConfig) -> Self {
+        let state = |name: &String| StreamState {
+            name: name.as_str().into(),
+            counters: Counters::new(name, &config.group),
+        };
+        let rules = Rules {
+            max_deliveries: config.max_deliveries,
+            backoff: config.backoff,
+            patience: config.min_idle,
+            ready: config.batch,
+            bytes: config.max_in_hand_bytes,
+            in_hand: MAX_IN_HAND,
+        };
+        Self {
+            streams: config.streams.iter().map(state).collect(),
+            dispatcher: Mutex::new(Dispatcher::new(config.streams.len(), rules, Instant::now())),
+            consumer: consumer_name(),
+            link: Link::new(settings),
+            signals: Signals::default(),
+            stop: Shutdown::new(),
+            drained: Shutdown::new(),
+            leave: Shutdown::new(),
+            lost_connections: AtomicU64::new(0),
+            config,
+        }
+    }
+
+    pub(super) fn member(&self) -> Member<'_> {
+        Member { group: &self.config.group, consumer: &self.consumer }
+    }
+
+    /// The number of one of our streams.
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.streams.iter().position(|stream| &*stream.name == name)
+    }
+
+    /// Does something with the dispatcher and wakes who has something to do for it.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Dispatcher) -> T) -> T {
+        let (result, wakes) = {
+            let mut dispatcher = self.dispatcher.lock();
+            let result = act(&mut dispatcher);
+            (result, dispatcher.take_wakes())
+        };
+        for (is_woken, signal) in [
+            (wakes.taker, &self.signals.taker),
+            (wakes.reader, &self.signals.reader),
+            (wakes.clerk, &self.signals.clerk),
+            (wakes.retrier, &self.signals.retrier),
+            (wakes.undertaker, &self.signals.undertaker),
+        ] {
+            if is_woken {
+                signal.notify_one();
+            }
+        }
+        result
+    }
+
+    /// Waits until there may be something to take. Safe to cancel.
+    pub(super) async fn ready(&self) {
+        loop {
+            // Registered before the look, so that nothing comes unseen between the two.
+            let news = self.signals.taker.notified();
+            let outlook = self.dispatcher.lock().outlook(Instant::now());
+            match outlook {
+                Outlook::Now => return,
+                Outlook::At(time) => {
+                    tokio::select! {
+                        () = news => {}
+                        () = sleep_until(time) => {}
+                    }
+                }
+                Outlook::Later => news.await,
+            }
+        }
+    }
+
+    pub(super) fn take(&self, max: usize, singly: bool) -> Vec<Delivery> {
+        let taken = self.with(|dispatcher| dispatcher.take(Instant::now(), max, singly));
+        for of_stream in taken.chunk_by(|one, next| one.stream == next.stream) {
+            if let Some(number) = self.number(&of_stream[0].stream) {
+                self.streams[number].counters.delivered.add(of_stream.len());
+            }
+        }
+        taken
+    }
+
+    /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
+    pub(super) fn room(&self, entry_bytes: usize) -> usize {
+        self.dispatcher.lock().room(entry_bytes)
+    }
+
+    /// What entries that are in hand turn out to be.
+    pub(super) fn bring(&self, entries: impl IntoIterator<Item = (Place, u32, Entry)>) {
+        // Decoded before the dispatcher is locked: takers are not to wait for it.
+        let contents = entries
+            .into_iter()
+            .map(|(place, deliveries, entry)| (place, self.content(place, deliveries, &entry)));
+        let contents: Vec<_> = contents.collect();
+        self.with(|dispatcher| {
+            for (place, content) in contents {
+                dispatcher.bring(place, content);
+            }
+        });
+    }
+
+    fn content(&self, place: Place, deliveries: u32, entry: &Entry) -> Content {
+        let StreamState { name, counters } = &self.streams[place.stream];
+        if entry.fields().len() == 0 {
+            self.count_lost(place.stream, 1);
+            return Content::Nothing;
+        }
+        let event = match decode(name, entry.fields()) {
+            Ok(Decoded::Event(event)) => event,
+            Ok(Decoded::Nameless) => {
+                counters.nameless.add(1);
+                return Content::Nothing;
+            }
+            Err(error) => return Content::Undecodable(error.to_string()),
+        };
+        if self.config.condition.as_ref().is_some_and(|condition| !condition.matches(&event)) {
+            counters.unwanted.add(1);
+            return Content::Nothing;
+        }
+        let key = self.config.ordered_by.as_deref().and_then(|path| key_of(reach(event.fields(), path)?));
+        let delivery = Delivery { stream: name.clone(), id: place.id, deliveries, event };
+        Content::Event { delivery, key, size_bytes: entry.size_bytes() }
+    }
+
+    /// Entries that were trimmed away before they were handled.
+    pub(super) fn count_lost(&self, stream: usize, count: usize) {
+        let StreamState { name, counters } = &self.streams[stream];
+        counters.lost.add(count);
+        warn!(
+            stream = %name,
+            group = self.config.group,
+            count,
+            "entries were trimmed away before they were handled; raise the stream's maxlen or its retention"
+        );
+    }
+
+    pub(super) fn stats(&self) -> ConsumerStats {
+        let (ready, bytes, in_hand) = self.dispatcher.lock().load();
+        let mut stats = ConsumerStats {
+            lost_connections: self.lost_connections.load(Ordering::Relaxed),
+            in_hand: in_hand as u64,
+            ready: ready as u64,
+            in_hand_bytes: bytes as u64,
+            ..ConsumerStats::default()
+        };
+        for stream in &self.streams {
+            stream.counters.add_to(&mut stats);
+        }
+        stats
+    }
+
+    /// Up to where each stream is acknowledged, as far as it came to us.
+    pub(super) fn positions(&self) -> Vec<(Arc<str>, EntryId)> {
+        let dispatcher = self.dispatcher.lock();
+        let position = |(number, stream): (usize, &StreamState)| {
+            (stream.name.clone(), dispatcher.acknowledged_up_to(number))
+        };
+        self.streams.iter().enumerate().map(position).collect()
+    }
+}
+
+/// The value by which events are ordered; `None` if it is nothing.
+fn key_of(value: &Value) -> Option<Arc<str>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.as_str().into()),
+        other => Some(other.to_string().into()),
+    }
+}
+
+/// A name that no other process, and no other consumer of this one, has.
+fn consumer_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{count}-{:08x}", host.trim(), std::process::id(), fastrand::u32(..))
+}
+
+/// Waits for a bell, at most until `time`.
+pub(super) async fn notified_until(bell: &Notify, time: Option<Instant>) {
+    match time {
+        None => bell.notified().await,
+        Some(time) => {
+            tokio::select! {
+                () = bell.notified() => {}
+                () = sleep_until(time) => {}
+            }
+        }
+    }
+}
+
+/// How long a failed attempt of a task is not repeated.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,74 @@
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use super::{
+    StreamError, connection::RESPONSE_TIMEOUT, entry::Reply, resp, tape::Tape, tape::Token, wire::Wire,
+};
+use crate::config::RedisSettings;
+
+/// So much room there is for each read from the socket.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection of one reader: one blocking command at a time, and nothing else on it.
+///
+/// It reads the protocol itself: what a reader of entries costs is mostly the making of values.
+#[derive(Debug)]
+pub struct BlockingConnection {
+    wire: Wire,
+    address: String,
+    /// What has arrived of the reply that is waited for; as large as the last one was.
+    buffer: Vec<u8>,
+}
+
+impl BlockingConnection {
+    /// Connects and authenticates.
+    pub async fn open(settings: &RedisSettings) -> Result<Self, StreamError> {
+        let mut wire = Wire::open(settings).await?;
+        wire.greet(settings).await?;
+        Ok(Self { wire, address: settings.to_string(), buffer: Vec::new() })
+    }
+
+    /// Sends a command that may take `block` and a little more; `what` names it in errors.
+    ///
+    /// Cancelling the future leaves the reply on its way: drop the connection then.
+    pub(super) async fn query(
+        &mut self,
+        request: &[String],
+        block: Duration,
+        what: &str,
+    ) -> Result<Arc<Reply>, StreamError> {
+        let limit = block + RESPONSE_TIMEOUT;
+        let unreachable = |reason: String| StreamError::Unreachable { address: self.address.clone(), reason };
+        let reply = match timeout(limit, exchange(&mut self.wire, &mut self.buffer, request)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => return Err(unreachable(format!("{what}: {error}"))),
+            Err(_) => return Err(unreachable(format!("{what} was not answered within {limit:?}"))),
+        };
+        if let Some(Token::Error { .. }) = reply.tokens.first() {
+            return Err(StreamError::answered(&String::from_utf8_lossy(reply.text(0)), &self.address, what));
+        }
+        Ok(Arc::new(reply))
+    }
+}
+
+async fn exchange(wire: &mut Wire, buffer: &mut Vec<u8>, request: &[String]) -> io::Result<Reply> {
+    wire.write_all(&resp::request(request)).await?;
+    wire.flush().await?;
+    let mut tape = Tape::default();
+    buffer.clear();
+    while !tape.advance(buffer).map_err(io::Error::other)? {
+        buffer.reserve(READ_BYTES);
+        if wire.read_buf(buffer).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up"));
+        }
+    }
+    if tape.len() != buffer.len() {
+        return Err(io::Error::other("the server sent more than the reply"));
+    }
+    let next = Vec::with_capacity(buffer.len().min(1 << 20));
+    Ok(Reply { bytes: std::mem::replace(buffer, next), tokens: tape.tokens })
+}

@@ -4,6 +4,8 @@
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
+#   SYNAPSE_TEST_REDIS_SERVER
+#                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -100,10 +100,14 @@ module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
 ##@ Measure it
-bench: bench-publish bench-gateway ## Publishing and delivering, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
 
 bench-publish: module-release redis ## Publishing alone
 	PYTHONPATH=tests $(BIN)/python benches/publish.py
+
+bench-consume: module-release rust redis node peers ## Consuming alone
+	cargo build --package consume-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
 bench-gateway: release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
@@ -114,7 +118,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-gateway soak tools rust redis node clients peers clean help
+	module module-release bench bench-publish bench-consume bench-gateway soak tools rust redis node clients peers clean help
 
 tools: rust $(VENV)/.installed
 

@@ -4,6 +4,8 @@
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
+#   SYNAPSE_TEST_REDIS_SERVER
+#                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -98,10 +100,14 @@ module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
 ##@ Measure it
-bench: bench-publish bench-gateway ## Publishing and delivering, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
 
 bench-publish: module-release redis ## Publishing alone
 	PYTHONPATH=tests $(BIN)/python benches/publish.py
+
+bench-consume: module-release rust redis node peers ## Consuming alone
+	cargo build --package consume-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
 bench-gateway: release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
@@ -112,7 +118,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-gateway soak tools rust redis node clients peers clean help
+	module module-release bench bench-publish bench-consume bench-gateway soak tools rust redis node clients peers clean help
 
 tools: rust $(VENV)/.installed
 

@@ -7,40 +7,27 @@ is the CPU time of the calling thread per event, "process us" that of the whole 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from functools import partial
 from typing import Any
 
+import hiredis
 import redis
 import redis.asyncio
 
+import rounds
 import synapse_rs
 from harness.redis_server import RedisServer
+from inference import EVENT, KEYWORDS, MAXLEN, STREAM, publish_thousands
 
-STREAM = "inference-events"
-MAXLEN = 1_000_000
 PIPELINE = 200
 OUTSTANDING = 1_000
 BENCHMARK_CLIENTS, BENCHMARK_PIPELINE = 8, 64
-
-EVENT: dict[str, Any] = {
-    "event": "inference-complete",
-    "model_name": "task-classifier",
-    "version": "2.0",
-    "user_id": "64f1c0ffee",
-    "request_id": "req_123456",
-    "latency_ms": 45.2,
-    "tokens_used": 123,
-    "success": True,
-}
-"""Eight fields; with `timestamp`, `source` and `event_id`, which the publisher adds, eleven on the wire."""
-KEYWORDS: dict[str, Any] = {field: value for field, value in EVENT.items() if field != "event"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +35,8 @@ class Cost:
     """What one run cost, per event."""
 
     per_second: float
-    caller_us: float
-    process_us: float
+    caller_us: float | None
+    process_us: float | None
 
 
 Contender = Callable[[str, list[str], int], None]
@@ -68,6 +55,8 @@ def timed(contender: Contender, server: RedisServer, fields: list[str], events: 
         written = int(client.info("commandstats")["cmdstat_xadd"]["calls"])
     if written != events:
         raise RuntimeError(f"{contender.__name__}: Redis has taken {written} of {events} events")
+    if contender is redis_benchmark:
+        return Cost(events / wall, None, None)
     return Cost(events / wall, caller / events * 1e6, process / events * 1e6)
 
 
@@ -91,11 +80,7 @@ def publish_dict(url: str, _: list[str], events: int) -> None:
 
 def publish_many(url: str, _: list[str], events: int) -> None:
     """`publish_many` of a thousand at a time."""
-    with synapse_rs.Publisher(url, source="cyrex", maxlen=MAXLEN) as publisher:
-        batch = [EVENT] * 1000
-        for _number in range(events // 1000):
-            publisher.publish_many(STREAM, batch)
-        publisher.flush(timeout=60)
+    publish_thousands(url, events)
 
 
 def send_awaited(url: str, _: list[str], events: int) -> None:
@@ -171,29 +156,25 @@ def entry_as_written(server: RedisServer) -> list[str]:
 
 def main() -> None:
     """Runs all contenders and prints the table."""
-    parser = argparse.ArgumentParser(description="Publishing beside redis-py and redis-benchmark.")
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    results: dict[str, list[Cost]] = {name: [] for name in CONTENDERS}
+    times = rounds.asked_for("Publishing beside redis-py and redis-benchmark.")
     with RedisServer() as server:
         fields = entry_as_written(server)
         size = sum(map(len, fields))
         print(
-            f"Publishing an event of {len(fields) // 2} fields and {size} bytes; medians of {rounds} rounds in turn; ",
+            f"Publishing an event of {len(fields) // 2} fields and {size} bytes; medians of {times} rounds in turn; ",
             end="",
         )
-        print(f"{os.cpu_count()} cores, redis-py {redis.__version__}\n")
-        for _ in range(rounds):
-            for name, (contender, events) in CONTENDERS.items():
-                results[name].append(timed(contender, server, fields, events))
-    print(f"  {'':<34}{'events/s':>10}{'caller us':>11}{'process us':>12}{'of redis-benchmark':>20}")
-    for name, costs in results.items():
-        ratio = median(cost.per_second / peer.per_second for cost, peer in zip(costs, results[PEER], strict=True))
-        own = name != PEER
-        caller = f"{median(cost.caller_us for cost in costs):.2f}" if own else "-"
-        process = f"{median(cost.process_us for cost in costs):.2f}" if own else "-"
-        speed = median(cost.per_second for cost in costs)
-        print(f"  {name:<34}{speed:>10,.0f}{caller:>11}{process:>12}{ratio:>20.3f}")
+        print(f"{os.cpu_count()} cores, redis-py {redis.__version__} with hiredis {hiredis.__version__}\n")
+        contenders = {
+            name: partial(timed, contender, server, fields, events) for name, (contender, events) in CONTENDERS.items()
+        }
+        results = rounds.in_turn(contenders, times)
+    columns = [
+        rounds.Column[Cost]("events/s", lambda cost: cost.per_second),
+        rounds.Column[Cost]("caller us", lambda cost: cost.caller_us, ".2f"),
+        rounds.Column[Cost]("process us", lambda cost: cost.process_us, ".2f"),
+    ]
+    rounds.print_table(results, columns, rounds.Ratio("of redis-benchmark", PEER, lambda cost: cost.per_second))
 
 
 if __name__ == "__main__":

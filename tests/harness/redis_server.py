@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping
     from types import TracebackType
+
+SERVER_VARIABLE = "SYNAPSE_TEST_REDIS_SERVER"
+"""Names the server's program where it is not the `redis-server` of the `PATH`."""
 
 
 class RedisServer:
@@ -57,8 +61,9 @@ class RedisServer:
     def start(self) -> None:
         """Starts it on the same port and data as before, and waits until it answers."""
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory.name]
-        self._process = Process(["redis-server", *where, *self._arguments], cwd=Path(self._directory.name))
-        eventually(f"redis-server on port {self.port} to answer", self._answers)
+        program = os.environ.get(SERVER_VARIABLE) or "redis-server"
+        self._process = Process([program, *where, *self._arguments], cwd=Path(self._directory.name))
+        eventually(f"{program} on port {self.port} to answer", self._answers)
 
     def _answers(self) -> bool:
         with suppress(redis.ConnectionError, redis.BusyLoadingError), self.client() as client:

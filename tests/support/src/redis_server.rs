@@ -1,4 +1,6 @@
 use std::{
+    env,
+    ffi::OsString,
     io::Read as _,
     net::TcpStream,
     process::{Child, Command, Stdio},
@@ -8,6 +10,9 @@ use std::{
 use tempfile::TempDir;
 
 use crate::free_port;
+
+/// The variable that names the server's program where it is not the `redis-server` of the `PATH`.
+const SERVER_VARIABLE: &str = "SYNAPSE_TEST_REDIS_SERVER";
 
 /// A private `redis-server` on a free loopback port with a data directory of its own; killed on drop.
 #[derive(Debug)]
@@ -36,7 +41,8 @@ impl RedisServerBuilder {
     ///
     /// # Panics
     ///
-    /// If `redis-server` is not installed or does not start within ten seconds.
+    /// If `redis-server`, or what `SYNAPSE_TEST_REDIS_SERVER` names, is not installed or does not start within ten
+    /// seconds.
     pub fn start(self) -> RedisServer {
         let directory = TempDir::new().expect("a temporary directory");
         let mut server = RedisServer { child: None, port: free_port(), arguments: self.arguments, directory };
@@ -93,7 +99,8 @@ impl RedisServer {
         if self.child.is_some() {
             return;
         }
-        let child = Command::new("redis-server")
+        let program = program();
+        let child = Command::new(&program)
             .args(["--bind", "127.0.0.1", "--save", "", "--port"])
             .arg(self.port.to_string())
             .arg("--dir")
@@ -102,11 +109,11 @@ impl RedisServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("redis-server is installed (apt-get install redis-server)");
+            .unwrap_or_else(|error| panic!("{}: {error} (apt-get install redis-server)", program.display()));
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(10);
         while !self.answers() {
-            assert!(Instant::now() < deadline, "redis-server on port {} does not answer", self.port);
+            assert!(Instant::now() < deadline, "{} on port {} does not answer", program.display(), self.port);
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -144,4 +151,8 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn program() -> OsString {
+    env::var_os(SERVER_VARIABLE).filter(|name| !name.is_empty()).unwrap_or_else(|| "redis-server".into())
 }

@@ -9,14 +9,21 @@ mod ack;
 pub(crate) mod append;
 pub mod claim;
 mod connection;
+mod consumers;
 pub mod dead_letter;
 mod groups;
+pub mod idle_groups;
 mod info;
+pub mod letters;
+pub mod lock;
+pub mod pages;
+mod pending;
 mod range;
 pub mod read;
 pub mod reply;
 pub(crate) mod resp;
 mod server;
+pub mod trim;
 pub mod wire;
 
 use std::{fmt, str::FromStr};
@@ -24,8 +31,10 @@ use std::{fmt, str::FromStr};
 use bytes::Bytes;
 
 pub use connection::{BlockingConnection, Connection};
+pub use consumers::ConsumerInfo;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
+pub use pending::Pending;
 
 /// Model events: Helox writes, Cyrex reads.
 pub const MODEL_EVENTS: &str = "model-events";
@@ -94,6 +103,13 @@ impl fmt::Display for EntryId {
     }
 }
 
+/// As text, for JSON.
+impl serde::Serialize for EntryId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What an entry id that can't be read looked like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -135,6 +151,11 @@ impl Entry {
     /// The field/value pairs, in order.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(field, value)| (field.as_ref(), value.as_ref()))
+    }
+
+    /// The field/value pairs, in order, to keep.
+    pub fn to_pairs(&self) -> Vec<(Bytes, Bytes)> {
+        self.fields.clone()
     }
 
     /// Bytes of all names and values.

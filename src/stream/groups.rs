@@ -22,6 +22,9 @@ pub struct GroupInfo {
     /// How long ago the entry that is pending longest was last delivered.
     #[serde(rename = "oldest_pending_ms", serialize_with = "as_milliseconds")]
     pub oldest_pending: Option<Duration>,
+    /// How many entries it was ever given; `None` where the server can't know, and before Redis 7.
+    #[serde(skip)]
+    pub entries_read: Option<u64>,
 }
 
 fn as_text<S: serde::Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -104,6 +107,7 @@ fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, Stre
         last_delivered_id: EntryId::MIN,
         lag: None,
         oldest_pending: None,
+        entries_read: None,
     };
     for (name, value) in pairs {
         match name.as_str() {
@@ -111,6 +115,9 @@ fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, Stre
             "consumers" => info.consumers = reply::integer(&value, what)?.unsigned_abs(),
             "pending" => info.pending = reply::integer(&value, what)?.unsigned_abs(),
             "last-delivered-id" => info.last_delivered_id = reply::entry_id(&value, what)?,
+            "entries-read" if value != Value::Nil => {
+                info.entries_read = Some(reply::integer(&value, what)?.unsigned_abs());
+            }
             "lag" if value != Value::Nil => info.lag = Some(reply::integer(&value, what)?.unsigned_abs()),
             _ => {}
         }

@@ -7,7 +7,7 @@
 //!
 //! * `runtime`: the handler's side. `subscription`: opens, hands out, takes back, closes.
 //! * `dispatch`: what is in hand, who gets it next, and what Redis is to be told; a state machine without Redis.
-//! * `shared`: what the tasks share, and how they wake one another; `link`: the connection they share.
+//! * `shared`: what the tasks share, and how they wake one another.
 //! * The tasks, each of which can wait for Redis without holding up the others: `poll` reads (`join` makes sure of the
 //!   group), `settle` acknowledges and gives back, `reclaim` renews and takes over, `retry` reads again what is
 //!   delivered again, `dead_letter` moves what can't be handled.
@@ -16,7 +16,6 @@
 mod dead_letter;
 mod dispatch;
 mod join;
-mod link;
 mod poll;
 mod position;
 mod reclaim;

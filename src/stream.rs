@@ -10,26 +10,38 @@ pub(crate) mod append;
 mod blocking;
 pub mod claim;
 mod connection;
+mod consumers;
 pub mod dead_letter;
 mod entry;
 mod groups;
+pub mod idle_groups;
 mod info;
+pub mod letters;
+pub mod lock;
+pub mod pages;
+mod pending;
 mod position;
 mod range;
 pub mod read;
+mod records;
 pub mod reply;
 pub(crate) mod resp;
 mod server;
+mod shared;
 mod tape;
+pub mod trim;
 pub mod wire;
 
 use std::{fmt, str::FromStr};
 
 pub use blocking::BlockingConnection;
 pub use connection::Connection;
+pub use consumers::ConsumerInfo;
 pub use entry::Entry;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
+pub use pending::Pending;
+pub use shared::SharedConnection;
 
 /// Model events: Helox writes, Cyrex reads.
 pub const MODEL_EVENTS: &str = "model-events";
@@ -108,6 +120,13 @@ impl EntryId {
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// As text, for JSON.
+impl serde::Serialize for EntryId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

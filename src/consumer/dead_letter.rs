@@ -85,7 +85,7 @@ impl Undertaker {
         };
         let (id, group) = (letter.id, letter.group);
         let outcome =
-            self.shared.link.ask(async |connection: Connection| connection.bury(&letter).await).await;
+            self.shared.redis.ask(async |connection: Connection| connection.bury(&letter).await).await;
         match outcome {
             Ok(Buried::Moved { dropped }) => {
                 stream.counters.dead_letters.add(1);

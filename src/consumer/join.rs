@@ -20,7 +20,7 @@ pub(super) async fn join(shared: &Shared, number: usize, was_joined: bool) -> Re
             None => create(shared, number, &connection, end).await,
         }
     };
-    shared.link.ask(act).await
+    shared.redis.ask(act).await
 }
 
 /// The group is there.
@@ -39,8 +39,8 @@ async fn find(
             .increment(1);
         connection.set_group_id(name, group, end).await?;
     }
-    let acknowledged = match connection.lowest_pending(name, group).await? {
-        Some(lowest) => lowest.previous(),
+    let acknowledged = match connection.pending(name, group).await? {
+        Some(pending) => pending.first.previous(),
         None => delivered.min(end),
     };
     shared.with(|dispatcher| dispatcher.joined(number, acknowledged));

@@ -81,7 +81,7 @@ impl Poller {
         is_down: &mut bool,
     ) -> Result<SessionEnd, StreamError> {
         let shared = self.shared.clone();
-        let mut reader = BlockingConnection::open(shared.link.settings()).await?;
+        let mut reader = BlockingConnection::open(shared.redis.settings()).await?;
         let client = reader.client_id().await?;
         let streams = match shared.config.kind {
             Kind::Group => self.enter(&mut reader).await?,
@@ -191,7 +191,7 @@ impl Poller {
     async fn rewind(&mut self) -> Result<(), StreamError> {
         for (stream, position) in &mut self.positions {
             let last = async |connection: Connection| connection.last_id(stream).await;
-            let end = self.shared.link.ask(last).await?;
+            let end = self.shared.redis.ask(last).await?;
             if *position > end {
                 warn!(stream = stream, %position, %end, "the stream went back; reading on from its end");
                 counter!("synapse_consumer_rewinds_total", "stream" => stream.clone()).increment(1);
@@ -248,7 +248,7 @@ async fn end_read(
     mut read: Pin<&mut impl Future<Output = Result<Read, StreamError>>>,
 ) -> Result<Read, StreamError> {
     loop {
-        shared.link.ask(async |connection: Connection| connection.unblock(client).await).await?;
+        shared.redis.ask(async |connection: Connection| connection.unblock(client).await).await?;
         if let Ok(read) = timeout(UNBLOCK_AGAIN, read.as_mut()).await {
             return read;
         }

@@ -32,7 +32,7 @@ pub(super) async fn load(shared: &Shared) -> Result<Vec<(String, EntryId)>, Cons
         }
         Ok(positions)
     };
-    let positions = shared.link.ask(act).await?;
+    let positions = shared.redis.ask(act).await?;
     shared.with(|dispatcher| {
         for (number, (_, position)) in positions.iter().enumerate() {
             dispatcher.joined(number, *position);
@@ -56,7 +56,7 @@ pub(super) async fn store(shared: &Shared) {
     }
     let positions = shared.positions();
     let store = async |connection: Connection| connection.store_positions(name, &positions).await;
-    let stored: Result<(), StreamError> = shared.link.ask(store).await;
+    let stored: Result<(), StreamError> = shared.redis.ask(store).await;
     if let Err(error) = stored {
         debug!(name, %error, "the position could not be stored for the moment");
     }

@@ -61,7 +61,7 @@ impl Keeper {
             for ids in ids.chunks(IDS_PER_COMMAND) {
                 let renew =
                     async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
-                let others = shared.link.ask(renew).await?;
+                let others = shared.redis.ask(renew).await?;
                 shared.with(|dispatcher| {
                     for id in others {
                         dispatcher.forget(Place { stream: number, id });
@@ -79,7 +79,7 @@ impl Keeper {
             let sweep = async |connection: Connection| {
                 connection.delete_dead_consumers(&stream.name, &shared.config.group, idle).await
             };
-            let gone = shared.link.ask(sweep).await?;
+            let gone = shared.redis.ask(sweep).await?;
             if !gone.is_empty() {
                 info!(stream = %stream.name, group = shared.config.group, consumers = ?gone, "removed consumers that hold nothing and are gone");
             }
@@ -108,7 +108,7 @@ async fn take_over_page(shared: &Shared, number: usize, cursor: EntryId) -> Resu
     let take = async |connection: Connection| {
         connection.take_over(&stream.name, shared.member(), min_idle, cursor, TAKE_OVER_BATCH, limit).await
     };
-    let taken = shared.link.ask(take).await?;
+    let taken = shared.redis.ask(take).await?;
     if !taken.lost.is_empty() {
         shared.count_lost(number, taken.lost.len());
     }

@@ -54,11 +54,11 @@ impl Retrier {
                 let again = async |connection: Connection| {
                     connection.redeliver(&stream.name, shared.member(), &ids).await
                 };
-                shared.link.ask(again).await?
+                shared.redis.ask(again).await?
             }
             Kind::Broadcast => {
                 let again = async |connection: Connection| reread(&connection, &stream.name, due).await;
-                shared.link.ask(again).await?
+                shared.redis.ask(again).await?
             }
         };
         let mut entries = Vec::with_capacity(due.len());

@@ -131,7 +131,7 @@ impl Clerk {
                 connection.delete_idle_consumer(name(stream), &config.group, &shared.consumer).await.map(drop)
             }
         };
-        shared.link.ask(act).await
+        shared.redis.ask(act).await
     }
 }
 

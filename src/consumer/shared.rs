@@ -19,7 +19,6 @@ use tracing::warn;
 use super::{
     ConsumerConfig, ConsumerStats, Delivery,
     dispatch::{Content, Dispatcher, Outlook, Place, Rules},
-    link::Link,
     stats::Counters,
 };
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
     event::decode::{Decoded, decode},
     filter::reach,
     shutdown::Shutdown,
-    stream::{Entry, EntryId, read::Member},
+    stream::{Entry, EntryId, SharedConnection, read::Member},
 };
 
 /// How many entries may be in hand at once, those that wait to be delivered again included.
@@ -37,7 +36,7 @@ const MAX_IN_HAND: usize = 100_000;
 pub(super) struct Shared {
     pub config: ConsumerConfig,
     pub consumer: String,
-    pub link: Link,
+    pub redis: SharedConnection,
     pub streams: Vec<StreamState>,
     pub signals: Signals,
     /// Ends reading, renewing and delivering again.
@@ -84,7 +83,7 @@ impl Shared {
             streams: config.streams.iter().map(state).collect(),
             dispatcher: Mutex::new(Dispatcher::new(config.streams.len(), rules, Instant::now())),
             consumer: consumer_name(),
-            link: Link::new(settings),
+            redis: SharedConnection::new(settings),
             signals: Signals::default(),
             stop: Shutdown::new(),
             drained: Shutdown::new(),

@@ -64,6 +64,13 @@ impl Entry {
         })
     }
 
+    /// The field/value pairs, in order, to keep.
+    pub fn to_pairs(&self) -> Vec<(Bytes, Bytes)> {
+        let keep =
+            |(field, value): (&[u8], &[u8])| (Bytes::copy_from_slice(field), Bytes::copy_from_slice(value));
+        self.fields().map(keep).collect()
+    }
+
     /// Bytes of all names and values.
     pub fn size_bytes(&self) -> usize {
         self.fields().map(|(field, value)| field.len() + value.len()).sum()

@@ -22,6 +22,9 @@ pub struct GroupInfo {
     /// How long ago the entry that is pending longest was last delivered.
     #[serde(rename = "oldest_pending_ms", serialize_with = "as_milliseconds")]
     pub oldest_pending: Option<Duration>,
+    /// How many entries it was ever given; `None` where the server can't know, and before Redis 7.
+    #[serde(skip)]
+    pub entries_read: Option<u64>,
 }
 
 fn as_text<S: serde::Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,17 +53,6 @@ impl Connection {
         let mut command = redis::cmd("XGROUP");
         command.arg("SETID").arg(stream).arg(group).arg(id.to_string());
         self.query(&command, &format!("XGROUP SETID {stream} {group}")).await.map(drop)
-    }
-
-    /// The lowest entry that is pending in a group, if there is any.
-    pub async fn lowest_pending(&self, stream: &str, group: &str) -> Result<Option<EntryId>, StreamError> {
-        let what = format!("XPENDING {stream} {group}");
-        let mut command = redis::cmd("XPENDING");
-        command.arg(stream).arg(group);
-        match reply::array(self.query(&command, &what).await?, &what)?.get(1) {
-            None | Some(Value::Nil) => Ok(None),
-            Some(lowest) => reply::entry_id(lowest, &what).map(Some),
-        }
     }
 
     /// The groups of a stream; none if there is no such stream.
@@ -150,6 +142,7 @@ fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, Stre
         last_delivered_id: EntryId::MIN,
         lag: None,
         oldest_pending: None,
+        entries_read: None,
     };
     for (name, value) in pairs {
         match name.as_str() {
@@ -157,6 +150,9 @@ fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, Stre
             "consumers" => info.consumers = reply::integer(&value, what)?.unsigned_abs(),
             "pending" => info.pending = reply::integer(&value, what)?.unsigned_abs(),
             "last-delivered-id" => info.last_delivered_id = reply::entry_id(&value, what)?,
+            "entries-read" if value != Value::Nil => {
+                info.entries_read = Some(reply::integer(&value, what)?.unsigned_abs());
+            }
             "lag" if value != Value::Nil => info.lag = Some(reply::integer(&value, what)?.unsigned_abs()),
             _ => {}
         }

@@ -13,6 +13,7 @@ fn row(consumers: u64, lag: Option<u64>, pending: u64, oldest: Option<Duration>)
         last_delivered_id: EntryId::new(995_000, 0),
         lag,
         oldest_pending: oldest,
+        entries_read: None,
     };
     Row { stream: "inference-events".to_owned(), group }
 }

@@ -14,6 +14,7 @@ fn group(name: &str, lag: Option<u64>, pending: u64) -> GroupInfo {
         last_delivered_id: EntryId::new(1_000_000, 0),
         lag,
         oldest_pending: (pending > 0).then_some(Duration::from_secs(3)),
+        entries_read: None,
     }
 }
 

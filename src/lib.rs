@@ -18,6 +18,7 @@
 //!   handler, acknowledges what was handled and moves what can't be to the dead letters.
 //! * [`tail`]: reads streams without a group.
 //! * [`filter`]: the `where` condition that every reader of events takes.
+//! * [`doctor`]: what is wrong with a server and the streams on it, and what to do.
 //! * [`config`]: where Redis is and how to reach it.
 //! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
 //! * [`fork`]: noticing that the process is a child with its parent's memory.
@@ -26,6 +27,7 @@
 pub mod backoff;
 pub mod config;
 pub mod consumer;
+pub mod doctor;
 pub mod event;
 pub mod filter;
 pub mod fork;

@@ -9,9 +9,12 @@ mod ack;
 pub(crate) mod append;
 pub mod claim;
 mod connection;
+mod consumers;
 pub mod dead_letter;
 mod groups;
 mod info;
+mod keys;
+mod pending_entries;
 mod range;
 pub mod read;
 pub mod reply;
@@ -24,8 +27,11 @@ use std::{fmt, str::FromStr};
 use bytes::Bytes;
 
 pub use connection::{BlockingConnection, Connection};
+pub use consumers::ConsumerInfo;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
+pub use pending_entries::PendingEntry;
+pub use server::ServerInfo;
 
 /// Model events: Helox writes, Cyrex reads.
 pub const MODEL_EVENTS: &str = "model-events";
@@ -91,6 +97,13 @@ impl EntryId {
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// As text, for JSON.
+impl serde::Serialize for EntryId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Streams(Listing),
     /// List the consumer groups: lag, pending entries, consumers
     Groups(Groups),
+    /// Examine Redis and all streams; say what is wrong and what to do
+    Doctor(Doctor),
     /// Print completions for a shell
     Completions {
         /// The shell to complete in
@@ -145,6 +147,31 @@ pub(crate) struct Groups {
     /// One JSON array, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `synapse doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is changed. What the server forbids to ask (INFO, CONFIG on managed servers) is a note, not a failure.
+Exit status: 0 healthy (notes aside), 2 errors or warnings were found, 1 Redis can't be reached, 64 bad arguments.
+
+Examples:
+  synapse doctor
+  synapse doctor --redis-url redis://cache:6379
+  synapse doctor --json | jq -r '.[] | select(.severity != \"note\") | .problem'")]
+pub(crate) struct Doctor {
+    /// One JSON array of findings, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// An entry that waits or is pending for longer hangs; so does a consumer unheard of for longer
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) hangs_after: std::time::Duration,
+    /// How long streams are meant to keep their entries
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub(crate) retention: std::time::Duration,
+    /// How many entries a stream may hold
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) hard_limit: u64,
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

@@ -3,16 +3,18 @@
 //! # Layout
 //!
 //! * [`arguments`]: what can be typed. [`settings`]: the variables behind it, flags laid over them.
-//! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`].
+//! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`], [`doctor`].
 //! * [`terminal`], [`table`], [`human`], [`moment`]: lines, tables, figures and times for people.
-//! * [`output`]: standard output and notes. [`failure`]: what went wrong and the exit status that says so.
+//! * [`output`]: standard output and notes. [`progress`]: how far long work is. [`failure`]: what went wrong and the exit status that says so.
 
 mod arguments;
+mod doctor;
 mod failure;
 mod groups;
 mod human;
 mod moment;
 mod output;
+mod progress;
 mod publish;
 mod settings;
 mod streams;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::OutputClosed) {
+            if !matches!(failure, Failure::OutputClosed | Failure::Findings) {
                 output::note(format_args!("synapse: {failure}"));
             }
             failure.exit_code()
@@ -68,6 +70,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tail(options) => tail::run(&options, &settings.redis()?, terminal).await,
         Command::Streams(options) => streams::run(&options, &settings.redis()?, terminal).await,
         Command::Groups(options) => groups::run(&options, &settings.redis()?, terminal).await,
+        Command::Doctor(options) => doctor::run(&options, &settings.redis()?, terminal).await,
         Command::Completions { shell } => arguments::completions(shell),
     }
 }

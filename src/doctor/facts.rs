@@ -14,6 +14,8 @@ use crate::stream::{
 /// The settings that are looked at.
 const SETTINGS: [&str; 6] =
     ["save", "appendfsync", "stop-writes-on-bgsave-error", "min-replicas-to-write", "protected-mode", "bind"];
+/// How many of the things that could not be checked are named.
+const NAMED: usize = 5;
 /// How many pending entries of a group are looked at, those appended first.
 const PENDING_SAMPLE: usize = 100;
 
@@ -35,8 +37,8 @@ pub(super) struct ServerFacts {
     pub(super) settings: HashMap<&'static str, String>,
     pub(super) clocks: Option<Clocks>,
     pub(super) is_without_password: Option<bool>,
-    /// What may not be asked, and the server's words.
-    unchecked: Vec<(String, String)>,
+    /// The server's words, and what it would not tell with them.
+    unchecked: Vec<(String, Vec<String>)>,
 }
 
 impl ServerFacts {
@@ -67,16 +69,24 @@ impl ServerFacts {
     ) -> Result<Option<T>, StreamError> {
         match answer {
             Err(StreamError::Refused { reason, .. }) if is_forbidden(&reason) => {
-                self.unchecked.push((what.to_owned(), reason));
+                match self.unchecked.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, all)) if all.iter().any(|known| known == what) => {}
+                    Some((_, all)) => all.push(what.to_owned()),
+                    None => self.unchecked.push((reason, vec![what.to_owned()])),
+                }
                 Ok(None)
             }
             other => other.map(Some),
         }
     }
 
-    /// One finding for each thing that could not be asked.
+    /// One finding for each way in which the server would not tell.
     pub(super) fn report_unchecked(&self, findings: &mut Vec<Finding>) {
-        for (what, reason) in &self.unchecked {
+        for (reason, all) in &self.unchecked {
+            let mut what = all[..all.len().min(NAMED)].join(", ");
+            if all.len() > NAMED {
+                what += &format!(" and {} more", all.len() - NAMED);
+            }
             let problem = format!("{what} could not be checked: redis answers {reason}");
             findings.push(Finding::new(Severity::Note, "unchecked", problem));
         }
@@ -145,16 +155,21 @@ impl StreamFacts {
         let mut streams = Vec::new();
         for (done, name) in names.iter().enumerate() {
             progress(done, names.len());
-            let stream = Self::ask(connection, name).await;
+            let stream = Self::ask(connection, name, server).await;
             // It may have been deleted since it was listed.
             streams.extend(server.allowed(name, stream)?.flatten());
         }
         Ok(streams)
     }
 
-    async fn ask(connection: &Connection, name: &str) -> Result<Option<Self>, StreamError> {
+    async fn ask(
+        connection: &Connection,
+        name: &str,
+        server: &mut ServerFacts,
+    ) -> Result<Option<Self>, StreamError> {
         let Some(info) = connection.extent(name).await? else { return Ok(None) };
-        let expires_in = connection.expires_in(name).await?;
+        let expires_in = connection.expires_in(name).await;
+        let expires_in = server.allowed("expiry of streams (PTTL)", expires_in)?.flatten();
         let mut groups = Vec::new();
         for group in connection.groups(name).await? {
             match GroupFacts::ask(connection, name, &info, group).await {

@@ -73,7 +73,11 @@ impl Connection {
     /// Adds what is pending longest; nothing if it was acknowledged meanwhile.
     async fn add_oldest_pending(&self, stream: &str, group: &mut GroupInfo) -> Result<(), StreamError> {
         if let Some(first) = self.pending_entries(stream, &group.name, 1).await?.first() {
-            let now_ms = self.now_ms().await?;
+            let now_ms = match self.now_ms().await {
+                // It may be forbidden: then our own clock has to do.
+                Err(StreamError::Refused { .. }) => jiff::Timestamp::now().as_millisecond().unsigned_abs(),
+                now_ms => now_ms?,
+            };
             group.oldest_pending_id = Some(first.id);
             group.oldest_pending = Some(Duration::from_millis(now_ms.saturating_sub(first.id.ms)));
             group.oldest_pending_idle = Some(first.idle);

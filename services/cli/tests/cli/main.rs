@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, reason = "the service that stands in for a real one logs there")]
 
 mod children;
+mod doctor;
+mod liar;
 mod platform;
 mod publish;
 mod running;

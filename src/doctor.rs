@@ -21,7 +21,10 @@ use jiff::SignedDuration;
 
 use self::facts::{ServerFacts, StreamFacts};
 pub use self::finding::{Finding, Place, Remedy, Severity};
-use crate::stream::{Connection, StreamError};
+use crate::{
+    retention::RetentionPolicy,
+    stream::{Connection, StreamError},
+};
 
 /// The oldest Redis that has what delivery needs (`XAUTOCLAIM`).
 const OLDEST_REDIS: (u32, u32) = (6, 2);
@@ -31,10 +34,8 @@ const OLDEST_REDIS: (u32, u32) = (6, 2);
 pub struct Expectations {
     /// An entry that waits or is pending for longer hangs, and so does a consumer unheard of for longer.
     pub hangs_after: Duration,
-    /// How long streams keep their entries; what is twice as old has not been trimmed.
-    pub retention: Duration,
-    /// How many entries a stream holds at most.
-    pub hard_limit: u64,
+    /// What streams keep; what is twice as old as they keep has not been trimmed.
+    pub retention: RetentionPolicy,
     /// How far the server's clock may be from ours.
     pub clock_tolerance: Duration,
 }
@@ -43,8 +44,7 @@ impl Default for Expectations {
     fn default() -> Self {
         Self {
             hangs_after: Duration::from_mins(5),
-            retention: Duration::from_hours(24),
-            hard_limit: 1_000_000,
+            retention: RetentionPolicy::default(),
             clock_tolerance: Duration::from_secs(2),
         }
     }

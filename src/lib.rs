@@ -17,6 +17,8 @@
 //! * [`consumer`]: reads entries as a member of a consumer group, decodes them, hands them to a
 //!   handler, acknowledges what was handled and moves what can't be to the dead letters.
 //! * [`tail`]: reads streams without a group.
+//! * [`retention`]: what may be trimmed from a stream; [`dead_letters`]: what could not be handled; [`replay`]: a part of
+//!   a stream once more.
 //! * [`filter`]: the `where` condition that every reader of events takes.
 //! * [`doctor`]: what is wrong with a server and the streams on it, and what to do.
 //! * [`config`]: where Redis is and how to reach it.
@@ -27,11 +29,14 @@
 pub mod backoff;
 pub mod config;
 pub mod consumer;
+pub mod dead_letters;
 pub mod doctor;
 pub mod event;
 pub mod filter;
 pub mod fork;
 pub mod publisher;
+pub mod replay;
+pub mod retention;
 pub mod shutdown;
 pub mod stream;
 pub mod tail;

@@ -12,14 +12,20 @@ mod connection;
 mod consumers;
 pub mod dead_letter;
 mod groups;
+pub mod idle_groups;
 mod info;
 mod keys;
+pub mod letters;
+pub mod lock;
+pub mod pages;
+mod pending;
 mod pending_entries;
 mod range;
 pub mod read;
 pub mod reply;
 pub(crate) mod resp;
 mod server;
+pub mod trim;
 pub mod wire;
 
 use std::{fmt, str::FromStr};
@@ -30,6 +36,7 @@ pub use connection::{BlockingConnection, Connection};
 pub use consumers::ConsumerInfo;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
+pub use pending::Pending;
 pub use pending_entries::PendingEntry;
 pub use server::ServerInfo;
 
@@ -148,6 +155,11 @@ impl Entry {
     /// The field/value pairs, in order.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(field, value)| (field.as_ref(), value.as_ref()))
+    }
+
+    /// The field/value pairs, in order, to keep.
+    pub fn to_pairs(&self) -> Vec<(Bytes, Bytes)> {
+        self.fields.clone()
     }
 
     /// Bytes of all names and values.

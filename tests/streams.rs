@@ -202,3 +202,21 @@ async fn bytes_that_are_not_text_come_back_as_they_are() {
     let entries = shared.range("s", EntryId::MIN, EntryId::MAX, 1).await.unwrap();
     assert_eq!(entries[0].fields().next().unwrap(), (&b"f"[..], value.as_ref()));
 }
+
+#[tokio::test]
+async fn a_lock_has_one_holder_until_it_is_released_or_its_time_is_up() {
+    let server = RedisServer::new();
+    let (shared, _) = connect(&server).await;
+    let (long, short) = (Duration::from_hours(1), Duration::from_millis(20));
+    assert!(shared.hold_lock("lock", "a", long).await.unwrap());
+    assert!(!shared.hold_lock("lock", "b", long).await.unwrap());
+    assert!(!shared.release_lock("lock", "b").await.unwrap());
+    assert!(shared.hold_lock("lock", "a", short).await.unwrap(), "held on, for a shorter time");
+    synapse_test_support::eventually("the lock is free", async || {
+        shared.hold_lock("lock", "b", long).await.unwrap().then_some(())
+    })
+    .await;
+    assert!(!shared.release_lock("lock", "a").await.unwrap());
+    assert!(shared.release_lock("lock", "b").await.unwrap());
+    assert!(shared.hold_lock("lock", "a", long).await.unwrap());
+}

@@ -8,10 +8,8 @@ use super::{
     finding::{Finding, Severity},
     span,
 };
-use crate::stream::EntryId;
+use crate::{retention::GATEWAY_GROUP, stream::EntryId};
 
-/// The group in which the gateways show their lag; it has no consumers of its own.
-const GATEWAYS: &str = "realtime-gateway";
 /// A handler's limit is 5 deliveries by default: what was delivered more often has no limit.
 const MANY_DELIVERIES: u64 = 20;
 /// So many consumers that hold nothing and are gone are clutter.
@@ -118,7 +116,7 @@ impl Look<'_> {
     /// Whether anybody reads, and keeps up; of a group without consumers the rest says nothing more.
     fn readers(&self) -> Vec<Finding> {
         let info = &self.group.info;
-        if info.consumers == 0 && info.name != GATEWAYS {
+        if info.consumers == 0 && info.name != GATEWAY_GROUP {
             return self.group.is_behind().then(|| self.without_consumers()).into_iter().collect();
         }
         let mut found: Vec<_> = self.behind().into_iter().collect();
@@ -150,7 +148,7 @@ impl Look<'_> {
             .lag
             .map_or_else(|| "behind".to_owned(), |lag| format!("{} behind", counted(lag, "entry")));
         let problem = format!("{behind}: the next one has been waiting for {}", span(age));
-        let advice = if self.group.info.name == GATEWAYS {
+        let advice = if self.group.info.name == GATEWAY_GROUP {
             "no gateway moves on: see whether one runs (GET /ready) and what it logs"
         } else {
             "see what its consumers log; if they are busy, run more of them"

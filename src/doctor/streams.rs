@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::{
     Expectations, counted,
-    facts::{ServerFacts, StreamFacts},
+    facts::{GroupFacts, ServerFacts, StreamFacts},
     finding::{Finding, Severity},
     span,
 };
-use crate::stream::{
-    self, Connection, DEAD_LETTER_SUFFIX, EntryId, StreamError, dead_letter::MAX_DEAD_LETTERS,
+use crate::{
+    retention::{GroupState, RetentionPolicy, StreamState, plan},
+    stream::{self, Connection, DEAD_LETTER_SUFFIX, StreamError, dead_letter::MAX_DEAD_LETTERS},
 };
 
 /// Ids may run ahead of the clock by this much: a clock that was set back a little catches up.
@@ -104,7 +105,7 @@ fn dead_letters(stream: &StreamFacts) -> Option<Finding> {
 }
 
 fn fullness(stream: &StreamFacts, expected: &Expectations) -> Option<Finding> {
-    let (length, limit) = (stream.info.length, expected.hard_limit);
+    let (length, limit) = (stream.info.length, expected.retention.hard_limit);
     if length.saturating_mul(100) < limit.saturating_mul(FULL_PERCENT) {
         return None;
     }
@@ -123,26 +124,41 @@ fn fullness(stream: &StreamFacts, expected: &Expectations) -> Option<Finding> {
     )
 }
 
-/// Nobody trims, although every group has got beyond what is old.
+/// Nobody trims, although no group is in the way.
 fn untrimmed(stream: &StreamFacts, now: Duration, expected: &Expectations) -> Option<Finding> {
     let first = stream.info.first_id?;
-    let age = now.saturating_sub(Duration::from_millis(first.ms));
-    let needed = stream.groups.iter().map(|group| {
-        let info = &group.info;
-        info.last_delivered_id.min(info.oldest_pending_id.unwrap_or(EntryId::MAX))
-    });
-    if age < expected.retention * 2 || needed.min().is_some_and(|needed| needed <= first) {
+    let kept = expected.retention.retention;
+    let policy = RetentionPolicy { retention: kept * 2, ..expected.retention.clone() };
+    if plan(&state(stream, now), &policy).before <= first {
         return None;
     }
-    let problem = format!(
-        "its first entry is {} old, and every group is past it: nobody trims to {}",
-        span(age),
-        span(expected.retention)
-    );
+    let age = now.saturating_sub(Duration::from_millis(first.ms));
+    let problem =
+        format!("its first entry is {} old and no group needs it: nobody trims to {}", span(age), span(kept));
     Some(
         Finding::new(Severity::Warning, "untrimmed", problem)
             .stream(&stream.name)
             .advice("run synapse-hub, which trims; or once:")
             .synapse(&["trim", &stream.name]),
     )
+}
+
+/// What the rule of trimming wants to know.
+fn state(stream: &StreamFacts, now: Duration) -> StreamState {
+    let group = |group: &GroupFacts| GroupState {
+        name: group.info.name.clone(),
+        last_delivered: group.info.last_delivered_id,
+        first_pending: group.info.oldest_pending_id,
+        // Since when a group without consumers has had none is not known here: it is waited for.
+        idle: group.consumers.iter().map(|consumer| consumer.idle).min().unwrap_or_default(),
+        entries_read: group.info.entries_read,
+        lag: group.info.lag,
+    };
+    StreamState {
+        now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        length: stream.info.length,
+        first: stream.info.first_id,
+        entries_added: stream.info.entries_added,
+        groups: stream.groups.iter().map(group).collect(),
+    }
 }

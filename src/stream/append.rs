@@ -1,5 +1,7 @@
 //! Appending entries.
 
+use bytes::Bytes;
+
 use super::{Connection, EntryId, StreamError, reply, resp};
 
 impl Connection {
@@ -26,6 +28,27 @@ impl Connection {
         let what = format!("XADD {stream}");
         let answer = self.query(&command, &what).await?;
         reply::entry_id(&answer, &what)
+    }
+
+    /// Appends entries in their order, all sent at once; the stream keeps about `maxlen`.
+    ///
+    /// An error is that of the first that was refused; others may have been appended, before it and behind it.
+    pub async fn append_all(
+        &self,
+        stream: &str,
+        entries: &[Vec<(Bytes, Bytes)>],
+        maxlen: u64,
+    ) -> Result<Vec<EntryId>, StreamError> {
+        let what = format!("XADD {stream}");
+        let mut commands = redis::pipe();
+        for fields in entries {
+            commands.cmd("XADD").arg(stream).arg("MAXLEN").arg("~").arg(maxlen).arg("*");
+            for (field, value) in fields {
+                commands.arg(field.as_ref()).arg(value.as_ref());
+            }
+        }
+        let answers = self.query_all(&commands, false, &what).await?;
+        answers.into_iter().map(|answer| reply::entry_id(&self.answered(answer, &what)?, &what)).collect()
     }
 }
 

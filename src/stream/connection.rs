@@ -46,6 +46,25 @@ impl Connection {
         let answer = connection.req_packed_command(command).await;
         answer.and_then(Value::extract_error).map_err(|error| stream_error(&error, &self.address, what))
     }
+
+    /// Sends commands together and gives their answers in order, each of which may be an error of its own
+    /// ([`Connection::answered`]); of a transaction the answer of its `EXEC` alone.
+    pub(super) async fn query_all(
+        &self,
+        commands: &redis::Pipeline,
+        is_transaction: bool,
+        what: &str,
+    ) -> Result<Vec<Value>, StreamError> {
+        let (offset, count) = if is_transaction { (commands.len() + 1, 1) } else { (0, commands.len()) };
+        let mut connection = self.shared.clone();
+        let answers = connection.req_packed_commands(commands, offset, count).await;
+        answers.map_err(|error| stream_error(&error, &self.address, what))
+    }
+
+    /// One answer of [`Connection::query_all`], if it is not an error.
+    pub(super) fn answered(&self, answer: Value, what: &str) -> Result<Value, StreamError> {
+        answer.extract_error().map_err(|error| stream_error(&error, &self.address, what))
+    }
 }
 
 /// A connection of one reader: one blocking command at a time, and nothing else on it.

@@ -17,7 +17,6 @@ pub struct ConsumerInfo {
     pub idle: Duration,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 fn as_milliseconds<S: serde::Serializer>(idle: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX))
 }

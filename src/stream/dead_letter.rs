@@ -2,6 +2,21 @@
 
 use super::{Connection, DEAD_LETTER_SUFFIX, EntryId, StreamError, reply};
 
+/// The fields that a dead letter has besides those of its event.
+pub const LETTER_FIELDS: [&str; 7] = [
+    "dlq_original_stream",
+    "dlq_original_group",
+    "dlq_original_id",
+    "dlq_reason",
+    "dlq_error",
+    "dlq_retry_count",
+    "dlq_moved_at",
+];
+/// What the name of an event's own field of such a name begins with in a dead letter.
+pub const OWN_FIELD_PREFIX: &str = "dlq_field_";
+/// The field that has all fields of an event with very many, as a JSON array of names and values in turn.
+pub const ALL_FIELDS: &str = "dlq_original_fields";
+
 /// How many dead letters a stream keeps, about.
 pub const MAX_DEAD_LETTERS: u64 = 100_000;
 

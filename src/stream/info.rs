@@ -37,6 +37,25 @@ impl Connection {
         Ok(Some(info))
     }
 
+    /// How many entries a stream has; 0 if there is no such stream.
+    pub async fn length(&self, stream: &str) -> Result<u64, StreamError> {
+        let what = format!("XLEN {stream}");
+        let mut command = redis::cmd("XLEN");
+        command.arg(stream);
+        reply::integer(&self.query(&command, &what).await?, &what).map(i64::unsigned_abs)
+    }
+
+    /// Bytes of the server's memory that a stream takes, each of its nodes counted; 0 if there is no such stream.
+    pub async fn bytes(&self, stream: &str) -> Result<u64, StreamError> {
+        let what = format!("MEMORY USAGE {stream}");
+        let mut command = redis::cmd("MEMORY");
+        command.arg("USAGE").arg(stream).arg("SAMPLES").arg(0);
+        match self.query(&command, &what).await? {
+            Value::Nil => Ok(0),
+            bytes => reply::integer(&bytes, &what).map(i64::unsigned_abs),
+        }
+    }
+
     /// The id of the last entry ever appended to a stream; [`EntryId::MIN`] if there is no such stream.
     pub async fn last_id(&self, stream: &str) -> Result<EntryId, StreamError> {
         Ok(self.extent(stream).await?.map_or(EntryId::MIN, |info| info.last_generated_id))
@@ -56,11 +75,16 @@ impl Connection {
 
     /// The names of all streams of the database, sorted; at most 10,000.
     pub async fn streams(&self) -> Result<Vec<String>, StreamError> {
+        self.streams_like("*").await
+    }
+
+    /// The names of the streams that a pattern of `SCAN` matches, for example `*:dlq`, sorted; at most 10,000.
+    pub async fn streams_like(&self, pattern: &str) -> Result<Vec<String>, StreamError> {
         let mut found = std::collections::BTreeSet::new();
         let mut cursor = "0".to_owned();
         loop {
             let mut command = redis::cmd("SCAN");
-            command.arg(&cursor).arg("COUNT").arg(1_000).arg("TYPE").arg("stream");
+            command.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1_000).arg("TYPE").arg("stream");
             let page = reply::array(self.query(&command, "SCAN").await?, "SCAN")?;
             let [next, names]: [Value; 2] =
                 page.try_into().map_err(|page| reply::unexpected("SCAN", &Value::Array(page)))?;

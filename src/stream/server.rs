@@ -78,4 +78,13 @@ impl Connection {
         let has = |flag: &str| flags.iter().any(|found| found == flag);
         Ok(has("on") && has("nopass"))
     }
+
+    /// Which of these commands the server has (`COMMAND INFO`), in the same order.
+    pub async fn has_commands(&self, names: &[&str]) -> Result<Vec<bool>, StreamError> {
+        let mut command = redis::cmd("COMMAND");
+        command.arg("INFO").arg(names);
+        let answer = self.query(&command, "COMMAND INFO").await?;
+        let known = reply::array(answer, "COMMAND INFO")?;
+        Ok(known.iter().map(|info| matches!(info, redis::Value::Array(_))).collect())
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use synapse_rs::{
     RedisSettings,
     doctor::{Diagnosis, Expectations, Finding, Remedy, Severity, examine},
+    retention::RetentionPolicy,
     stream::Connection,
 };
 
@@ -35,8 +36,11 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let expected = Expectations {
         hangs_after: options.hangs_after,
-        retention: options.retention,
-        hard_limit: options.hard_limit,
+        retention: RetentionPolicy {
+            retention: options.retention,
+            hard_limit: options.hard_limit,
+            ..RetentionPolicy::default()
+        },
         ..Expectations::default()
     };
     let connection = Connection::open(settings).await?;

@@ -1,0 +1,195 @@
+//! Copying a part of a stream onto a stream, so that it is handled once more.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    Filter,
+    dead_letters::with_origin,
+    event::decode::{Decoded, decode},
+    stream::{Connection, Entry, EntryId, StreamError, pages::Pages},
+};
+
+/// At a limited rate entries are copied in pieces of so long, not one by one.
+const PIECE: Duration = Duration::from_millis(50);
+
+/// What is to be copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The stream that is read.
+    pub from_stream: String,
+    /// The stream that is written; may be the same.
+    pub to_stream: String,
+    /// The first entry, if it is there.
+    pub from: EntryId,
+    /// The last entry, if it is there. What is appended after the beginning is not copied, or a replay onto the same
+    /// stream would never end.
+    pub to: EntryId,
+    /// Which events; with a condition, entries that hold no event or can't be read are left out.
+    pub filter: Filter,
+    /// How many entries at most.
+    pub limit: Option<u64>,
+    /// How many entries each second at most.
+    pub events_per_second: Option<NonZeroU32>,
+    /// The hard limit of the written stream's length.
+    pub maxlen: u64,
+}
+
+impl Request {
+    /// All of a stream onto a stream, as fast as it goes.
+    pub fn new(from_stream: impl Into<String>, to_stream: impl Into<String>) -> Self {
+        Self {
+            from_stream: from_stream.into(),
+            to_stream: to_stream.into(),
+            from: EntryId::MIN,
+            to: EntryId::MAX,
+            filter: Filter::default(),
+            limit: None,
+            events_per_second: None,
+            maxlen: 1_000_000,
+        }
+    }
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// All up to and with this entry is done; a replay `from` the next id goes on here. [`EntryId::MIN`] before the first.
+    pub position: EntryId,
+    /// Where it ends.
+    pub end: EntryId,
+    /// Entries looked at.
+    pub examined: u64,
+    /// Entries copied.
+    pub copied: u64,
+    /// Of those: copied again, after an attempt of which nobody knows how much of it arrived.
+    pub possible_duplicates: u64,
+}
+
+/// Copies entries a piece at a time: their fields as they are, `event_id` too, and `replay_of` with the id of the entry
+/// they repeat (of the first one, if they are repetitions themselves).
+///
+/// ```no_run
+/// # async fn example(connection: &synapse_rs::stream::Connection) -> Result<(), synapse_rs::stream::StreamError> {
+/// use synapse_rs::replay::{Replay, Request};
+///
+/// let mut replay = Replay::begin(connection, Request::new("model-events", "model-events")).await?;
+/// while replay.advance(connection).await? {
+///     println!("{}", replay.progress().position);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Replay {
+    request: Request,
+    pages: Pages,
+    /// Read and not yet looked at, in reverse order.
+    ahead: Vec<Entry>,
+    progress: Progress,
+    /// When the next piece may be copied.
+    due: Instant,
+    /// How many entries of the next piece were sent before, without an answer.
+    unanswered: u64,
+}
+
+impl Replay {
+    /// Finds out where it ends.
+    pub async fn begin(connection: &Connection, request: Request) -> Result<Self, StreamError> {
+        let end = request.to.min(connection.last_id(&request.from_stream).await?);
+        Ok(Self {
+            pages: Pages::new(&request.from_stream, request.from, end),
+            ahead: Vec::new(),
+            progress: Progress { end, ..Progress::default() },
+            due: Instant::now(),
+            unanswered: 0,
+            request,
+        })
+    }
+
+    /// Waits until it is time for the next piece and copies it; `false` when there is nothing more.
+    ///
+    /// Safe to cancel, and to be called again after an error: the position moves only with what has arrived. If that was
+    /// while a piece was on its way it is sent again, and counted as possible duplicates; their `event_id` is the same.
+    pub async fn advance(&mut self, connection: &Connection) -> Result<bool, StreamError> {
+        let left = self.request.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.progress.copied));
+        if left == 0 {
+            return Ok(false);
+        }
+        if self.ahead.is_empty() {
+            self.ahead = self.pages.next(connection).await?;
+            self.ahead.reverse();
+        }
+        if self.ahead.is_empty() {
+            return Ok(false);
+        }
+        let most = self.piece().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let (examined, chosen) = self.choose(most);
+        if !chosen.is_empty() {
+            tokio::time::sleep_until(self.due).await;
+            self.copy(connection, &chosen).await?;
+        }
+        let at = self.ahead.len() - examined;
+        self.progress.position = self.ahead[at].id;
+        self.progress.examined += examined as u64;
+        self.progress.copied += chosen.len() as u64;
+        self.ahead.truncate(at);
+        Ok(true)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Entries that are copied at once.
+    fn piece(&self) -> usize {
+        self.request.events_per_second.map_or(usize::MAX, |rate| {
+            let entries = u64::from(rate.get()) * u64::try_from(PIECE.as_millis()).unwrap_or(0) / 1_000;
+            usize::try_from(entries).unwrap_or(usize::MAX).max(1)
+        })
+    }
+
+    /// The next entries that are wanted, `most` at most, and how many were looked at for them.
+    fn choose(&self, most: usize) -> (usize, Vec<Vec<(Bytes, Bytes)>>) {
+        let (mut examined, mut chosen) = (0, Vec::new());
+        for entry in self.ahead.iter().rev() {
+            if chosen.len() == most {
+                break;
+            }
+            examined += 1;
+            if self.is_wanted(entry) {
+                chosen.push(with_origin(entry.to_pairs(), &entry.id.to_string()));
+            }
+        }
+        (examined, chosen)
+    }
+
+    fn is_wanted(&self, entry: &Entry) -> bool {
+        self.request.filter.is_empty()
+            || matches!(
+                decode(&self.request.from_stream, entry.fields()),
+                Ok(Decoded::Event(event)) if self.request.filter.matches(&event)
+            )
+    }
+
+    async fn copy(
+        &mut self,
+        connection: &Connection,
+        entries: &[Vec<(Bytes, Bytes)>],
+    ) -> Result<(), StreamError> {
+        let again = self.unanswered.min(entries.len() as u64);
+        self.unanswered = entries.len() as u64;
+        connection.append_all(&self.request.to_stream, entries, self.request.maxlen).await?;
+        self.unanswered = 0;
+        self.progress.possible_duplicates += again;
+        if let Some(rate) = self.request.events_per_second {
+            // Time lost is not made up for: the rate holds over any stretch.
+            let took = Duration::from_secs(1).mul_f64(entries.len() as f64 / f64::from(rate.get()));
+            self.due = self.due.max(Instant::now()) + took;
+        }
+        Ok(())
+    }
+}

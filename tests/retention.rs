@@ -1,0 +1,238 @@
+//! Trimming, against a real server.
+
+#![expect(clippy::unwrap_used, reason = "a test states what must hold")]
+
+use std::time::Duration;
+
+use synapse_rs::{
+    EntryId, RedisSettings,
+    retention::{self, Features, GATEWAY_GROUP, KeptBy, Report, RetentionPolicy},
+    stream::{BlockingConnection, Connection, idle_groups, read::Member},
+};
+use synapse_test_support::RedisServer;
+
+const HOUR_MS: u64 = 3_600_000;
+const STREAM: &str = "model-events";
+
+struct Setup {
+    server: RedisServer,
+    connection: Connection,
+    now_ms: u64,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let server = RedisServer::new();
+        let settings = RedisSettings::from_url(&server.url()).unwrap();
+        let connection = Connection::open(&settings).await.unwrap();
+        let now_ms = connection.now_ms().await.unwrap();
+        Self { server, connection, now_ms }
+    }
+
+    /// Appends entries of so many hours ago.
+    fn append(&self, hours_ago: u64, count: u64, bytes: usize) {
+        let mut pipe = redis::pipe();
+        for n in 0..count {
+            let id = format!("{}-{}", self.now_ms - hours_ago * HOUR_MS + n / 1_000, n % 1_000 + 1);
+            pipe.cmd("XADD").arg(STREAM).arg(id).arg("event").arg("x").arg("n").arg(n);
+            pipe.arg("text").arg("x".repeat(bytes));
+        }
+        pipe.exec(&mut self.server.connection()).unwrap();
+    }
+
+    /// A group that reads this many and acknowledges all but the first `pending` of them.
+    async fn group(&self, name: &str, read: usize, pending: usize) {
+        self.connection.create_group(STREAM, name, "0").await.unwrap();
+        let settings = RedisSettings::from_url(&self.server.url()).unwrap();
+        let mut reader = BlockingConnection::open(&settings).await.unwrap();
+        let member = Member { group: name, consumer: "me" };
+        let streams = [STREAM.to_owned()];
+        if read > 0 {
+            let batch = reader.read_group(member, &streams, read, Duration::from_millis(1)).await.unwrap();
+            let ids: Vec<_> = batch[0].1.iter().skip(pending).map(|entry| entry.id).collect();
+            self.connection.ack(STREAM, name, &ids).await.unwrap();
+        }
+    }
+
+    async fn trim(&self, policy: &RetentionPolicy) -> Report {
+        retention::trim(&self.connection, STREAM, policy, Features::default()).await.unwrap().unwrap()
+    }
+
+    async fn length(&self) -> u64 {
+        self.connection.length(STREAM).await.unwrap()
+    }
+}
+
+fn policy() -> RetentionPolicy {
+    RetentionPolicy::default()
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_goes_to_the_last_entry() {
+    let setup = Setup::new().await;
+    setup.append(30, 2_345, 1);
+    setup.append(1, 7, 1);
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.age, report.removed.total(), report.length), (2_345, 2_345, 7));
+    assert_eq!(setup.length().await, 7);
+    assert_eq!(setup.trim(&policy()).await.removed.total(), 0);
+    assert!(
+        retention::trim(&setup.connection, "nowhere", &policy(), Features::default())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn what_a_group_has_not_read_or_not_acknowledged_stays() {
+    let setup = Setup::new().await;
+    setup.append(30, 1_000, 1);
+    setup.group("slow", 400, 0).await;
+    setup.group("hanging", 500, 0).await;
+    let report = setup.trim(&policy()).await;
+    assert_eq!(report.kept_by, KeptBy::Group("slow".to_owned()));
+    // The last delivered entry itself stays.
+    assert_eq!((report.removed.age, report.length), (399, 601));
+    assert_eq!(setup.connection.groups(STREAM).await.unwrap()[1].lag, Some(600));
+
+    setup.group("pending", 600, 600).await;
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.total(), report.kept_by), (0, KeptBy::Group("pending".to_owned())));
+}
+
+#[tokio::test]
+async fn a_group_that_goes_back_after_the_plan_was_made_loses_nothing() {
+    let setup = Setup::new().await;
+    setup.append(30, 300, 1);
+    let connection = &setup.connection;
+    // The server looks itself, whatever was planned.
+    let amount = synapse_rs::stream::trim::Amount::Exact;
+    setup.group("late", 0, 0).await;
+    assert_eq!(connection.trim_before(STREAM, EntryId::MAX, amount, &[]).await.unwrap(), 0);
+    assert_eq!(connection.trim_before(STREAM, EntryId::MAX, amount, &["late"]).await.unwrap(), 300);
+}
+
+#[tokio::test]
+async fn the_gateway_s_group_does_not_keep_entries() {
+    let setup = Setup::new().await;
+    setup.append(30, 300, 1);
+    setup.group(GATEWAY_GROUP, 0, 0).await;
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.age, report.expired.len(), report.cut.len()), (300, 0, 0));
+}
+
+#[tokio::test]
+async fn a_group_without_consumers_is_waited_for_until_it_expires() {
+    let setup = Setup::new().await;
+    setup.append(30, 300, 1);
+    setup.group("gone", 0, 0).await;
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.total(), report.expired.len()), (0, 0));
+
+    // First seen without consumers a week ago, by whichever hub looked then.
+    let key = format!("{}{STREAM}", idle_groups::PREFIX);
+    let week_ago = setup.now_ms - 7 * 24 * HOUR_MS;
+    let mut redis = setup.server.connection();
+    redis::cmd("HSET").arg(&key).arg("gone").arg(week_ago).exec(&mut redis).unwrap();
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.age, report.expired), (300, vec!["gone".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_group_that_is_used_again_is_waited_for_again() {
+    let setup = Setup::new().await;
+    setup.append(30, 300, 1);
+    setup.group("back", 0, 0).await;
+    let key = format!("{}{STREAM}", idle_groups::PREFIX);
+    let mut redis = setup.server.connection();
+    redis::cmd("HSET").arg(&key).arg("back").arg(1).exec(&mut redis).unwrap();
+    redis::cmd("HSET").arg(&key).arg("deleted").arg(1).exec(&mut redis).unwrap();
+    redis::cmd("XGROUP").arg(&["CREATECONSUMER", STREAM, "back", "me"]).exec(&mut redis).unwrap();
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.removed.total(), report.expired.len()), (0, 0));
+    let known: Vec<String> = redis::cmd("HKEYS").arg(&key).query(&mut redis).unwrap();
+    assert!(known.is_empty(), "{known:?}");
+}
+
+#[tokio::test]
+async fn a_group_whose_consumers_have_all_died_expires_too() {
+    let setup = Setup::new().await;
+    setup.append(30, 300, 1);
+    setup.group("dead", 300, 5).await;
+    let policy = RetentionPolicy { group_expiry: Duration::from_millis(1), ..policy() };
+    // Its one consumer has not asked for anything for longer than that.
+    synapse_test_support::eventually("the consumer is idle", async || {
+        let consumers = setup.connection.consumers(STREAM, "dead").await.unwrap();
+        (consumers[0].idle > Duration::from_millis(1)).then_some(())
+    })
+    .await;
+    let report = setup.trim(&policy).await;
+    assert_eq!((report.removed.age, report.expired), (300, vec!["dead".to_owned()]));
+    assert!(report.cut[0].pending);
+}
+
+#[tokio::test]
+async fn a_stream_is_brought_under_its_bytes_and_not_far_below() {
+    let setup = Setup::new().await;
+    // Large ones first: by the average far too many would go.
+    setup.append(3, 200, 20_000);
+    setup.append(2, 20_000, 100);
+    let before = setup.connection.bytes(STREAM).await.unwrap();
+    let limit = before - 2_000_000;
+    let report = setup.trim(&RetentionPolicy { retention_bytes: Some(limit), ..policy() }).await;
+    assert!(report.bytes.unwrap() <= limit, "{report:?}");
+    assert!((100..=400).contains(&report.removed.bytes), "{report:?}");
+    assert_eq!(report.removed.age, 0);
+}
+
+#[tokio::test]
+async fn bytes_do_not_take_what_a_group_needs() {
+    let setup = Setup::new().await;
+    setup.append(3, 5_000, 100);
+    setup.group("slow", 1_000, 0).await;
+    let report = setup.trim(&RetentionPolicy { retention_bytes: Some(1), ..policy() }).await;
+    assert!((800..1_000).contains(&report.removed.bytes), "{report:?}");
+    assert_eq!(setup.connection.groups(STREAM).await.unwrap()[0].lag, Some(4_000));
+}
+
+#[tokio::test]
+async fn the_hard_limit_cuts_unread_entries_and_says_so() {
+    let setup = Setup::new().await;
+    setup.append(3, 1_000, 1);
+    setup.group("reads", 900, 0).await;
+    setup.group("hangs", 1_000, 1).await;
+    setup.group("behind", 300, 0).await;
+    setup.group("fresh", 0, 0).await;
+    let report = setup.trim(&RetentionPolicy { hard_limit: 250, ..policy() }).await;
+    assert_eq!((report.removed.hard_limit, report.length), (750, 250));
+    let told: Vec<_> = report.cut.iter().map(|cut| (cut.group.as_str(), cut.unread, cut.pending)).collect();
+    assert_eq!(told, [("behind", 450, false), ("fresh", 750, false), ("hangs", 0, true)]);
+}
+
+#[tokio::test]
+async fn a_publisher_s_own_limit_that_cut_a_group_is_told_too() {
+    let setup = Setup::new().await;
+    setup.append(3, 1_000, 1);
+    setup.group("behind", 300, 0).await;
+    assert_eq!(setup.trim(&policy()).await.cut, []);
+    setup.connection.trim_to_length(STREAM, 250).await.unwrap();
+    let report = setup.trim(&policy()).await;
+    assert_eq!((report.cut[0].group.as_str(), report.cut[0].unread), ("behind", 450));
+}
+
+#[tokio::test]
+async fn a_server_without_the_command_is_known_by_asking_it() {
+    let setup = Setup::new().await;
+    let known = setup.connection.has_commands(&["XTRIM", "XNOSUCH"]).await.unwrap();
+    assert_eq!(known, [true, false]);
+    let features = Features::probe(&setup.connection).await.unwrap();
+    let newer = setup.connection.has_commands(&["XACKDEL"]).await.unwrap()[0];
+    assert_eq!(features.acked, newer);
+    // A server that refuses the word is trimmed by our own rule.
+    setup.append(30, 300, 1);
+    setup.group("slow", 100, 0).await;
+    let report =
+        retention::trim(&setup.connection, STREAM, &policy(), Features { acked: true }).await.unwrap();
+    assert_eq!(report.unwrap().removed.age, if newer { 100 } else { 99 });
+}

@@ -83,10 +83,11 @@ impl ServerFacts {
     /// One finding for each way in which the server would not tell.
     pub(super) fn report_unchecked(&self, findings: &mut Vec<Finding>) {
         for (reason, all) in &self.unchecked {
-            let mut what = all[..all.len().min(NAMED)].join(", ");
-            if all.len() > NAMED {
-                what += &format!(" and {} more", all.len() - NAMED);
-            }
+            let named = all[..all.len().min(NAMED)].join(", ");
+            let what = match all.len().saturating_sub(NAMED) {
+                0 => named,
+                more => format!("{named} and {more} more"),
+            };
             let problem = format!("{what} could not be checked: redis answers {reason}");
             findings.push(Finding::new(Severity::Note, "unchecked", problem));
         }

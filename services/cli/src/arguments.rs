@@ -1,11 +1,18 @@
 //! What can be typed.
+//!
+//! [`operate`]: the commands of those who look after the streams. [`values`]: values read from text.
 
 #![allow(clippy::doc_markdown, reason = "these comments are the text of --help, read in a terminal")]
+
+mod operate;
+mod values;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+pub(crate) use self::operate::{Dlq, Doctor, Letters, Replay, Show, Trim};
+use self::values::duration;
 use crate::{failure::Failure, output, terminal::Color};
 
 /// `EX_USAGE` of sysexits, for arguments as for settings.
@@ -16,10 +23,10 @@ const USAGE: u8 = 64;
 #[command(
     name = "synapse",
     version,
-    about = "Events on Redis Streams: run the platform, publish, watch",
+    about = "Events on Redis Streams: run the platform, publish, watch, look after",
     after_help = "Redis is found by REDIS_URL, or by REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD and REDIS_DB \
                   (default: redis://127.0.0.1:6379).\n\
-                  Exit status: 0 done, 1 failed, 64 bad arguments or settings.",
+                  Exit status: 0 done, 1 failed, 64 bad arguments or settings; doctor: 2 for findings.",
     arg_required_else_help = true,
     max_term_width = 110
 )]
@@ -37,10 +44,17 @@ pub(crate) struct Arguments {
 pub(crate) struct Common {
     /// Where Redis is: redis://[user:password@]host[:port][/database], rediss://…, redis+unix:///path. A password is
     /// better given as REDIS_PASSWORD: command lines can be seen by others
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", display_order = 100)]
     pub(crate) redis_url: Option<String>,
     /// When to write colours; NO_COLOR turns them off as well
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = false,
+        display_order = 101
+    )]
     pub(crate) color: Color,
 }
 
@@ -57,6 +71,13 @@ pub(crate) enum Command {
     Streams(Listing),
     /// List the consumer groups: lag, pending entries, consumers
     Groups(Groups),
+    /// List, show, replay or delete the events that could not be handled
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Copy a part of a stream onto a stream, so that it is handled once more
+    Replay(Replay),
+    /// Remove what is old and what no group needs any more
+    Trim(Trim),
     /// Examine Redis and all streams; say what is wrong and what to do
     Doctor(Doctor),
     /// Print completions for a shell
@@ -149,37 +170,6 @@ pub(crate) struct Groups {
     pub(crate) json: bool,
 }
 
-/// `synapse doctor`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Nothing is changed. What the server forbids to ask (INFO, CONFIG on managed servers) is a note, not a failure.
-Exit status: 0 healthy (notes aside), 2 errors or warnings were found, 1 Redis can't be reached, 64 bad arguments.
-
-Examples:
-  synapse doctor
-  synapse doctor --redis-url redis://cache:6379
-  synapse doctor --json | jq -r '.[] | select(.severity != \"note\") | .problem'")]
-pub(crate) struct Doctor {
-    /// One JSON array of findings, for programs
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// An entry that waits or is pending for longer hangs; so does a consumer unheard of for longer
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub(crate) hangs_after: std::time::Duration,
-    /// How long streams are meant to keep their entries
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
-    pub(crate) retention: std::time::Duration,
-    /// How many entries a stream may hold
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) hard_limit: u64,
-}
-
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    synapse_chassis::settings::parse_duration(text)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "expected a duration such as 500ms, 10s or 5m".to_owned())
-}
-
 /// Prints help to standard output, what was typed wrong to standard error.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     // A closed pipe is no failure of ours, and there is nobody to tell.
@@ -203,11 +193,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_need_a_number_and_are_not_zero() {
-        assert_eq!(duration("500ms"), Ok(std::time::Duration::from_millis(500)));
-        assert!(duration("0s").is_err() && duration("soon").is_err());
     }
 }

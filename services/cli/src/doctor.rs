@@ -1,8 +1,6 @@
 //! `synapse doctor`: what is wrong with Redis and the streams on it, and what to do.
 //!
-//! What is checked is the core's ([`synapse_rs::doctor`]). [`commands`]: what to do, as it is typed into a shell.
-
-mod commands;
+//! What is checked is the core's ([`synapse_rs::doctor`]).
 
 use std::io::Write as _;
 
@@ -14,9 +12,9 @@ use synapse_rs::{
     stream::Connection,
 };
 
-use self::commands::Commands;
 use crate::{
     arguments,
+    commands::{self, Commands},
     failure::Failure,
     human, output,
     progress::Progress,
@@ -32,29 +30,23 @@ const TEXT: usize = 100;
 pub(crate) async fn run(
     options: &arguments::Doctor,
     settings: &RedisSettings,
+    retention: RetentionPolicy,
+    commands: &Commands,
     terminal: Terminal,
 ) -> Result<(), Failure> {
-    let expected = Expectations {
-        hangs_after: options.hangs_after,
-        retention: RetentionPolicy {
-            retention: options.retention,
-            hard_limit: options.hard_limit,
-            ..RetentionPolicy::default()
-        },
-        ..Expectations::default()
-    };
+    let expected = Expectations { hangs_after: options.hangs_after, retention, ..Expectations::default() };
     let connection = Connection::open(settings).await?;
     let progress = Progress::of(None, "stream", "examined");
-    let diagnosis = examine(&connection, &expected, |done, _| progress.reached(done as u64)).await;
+    let diagnosis =
+        examine(&connection, &expected, |done, all| progress.reached(done as u64, all as u64)).await;
     progress.finish();
     let diagnosis = diagnosis?;
-    let commands = Commands::of(settings);
     let mut stdout = output::stdout();
     if options.json {
-        let findings: Vec<_> = diagnosis.findings.iter().map(|finding| as_json(finding, &commands)).collect();
+        let findings: Vec<_> = diagnosis.findings.iter().map(|finding| as_json(finding, commands)).collect();
         writeln!(stdout, "{}", Value::from(findings))?;
     } else {
-        stdout.write_all(report(&diagnosis, settings, &commands, terminal).as_bytes())?;
+        stdout.write_all(report(&diagnosis, settings, commands, terminal).as_bytes())?;
     }
     stdout.flush()?;
     let is_well = diagnosis.findings.iter().all(|finding| finding.severity == Severity::Note);
@@ -88,10 +80,10 @@ fn verdict(findings: &[Finding], terminal: Terminal) -> String {
             painted(style(severity), &human::counted(count, &severity.to_string()), terminal.colors)
         })
         .collect();
-    match counts.is_empty() {
-        true => painted(Style::Good, "all is well", terminal.colors),
-        false => counts.join(", "),
+    if counts.is_empty() {
+        return painted(Style::Good, "all is well", terminal.colors);
     }
+    counts.join(", ")
 }
 
 const fn style(severity: Severity) -> Style {
@@ -128,18 +120,18 @@ fn push_finding(text: &mut String, finding: &Finding, commands: &Commands, termi
 }
 
 fn push_remedy(text: &mut String, remedy: &Remedy, commands: &Commands, columns: usize) {
-    let margin = " ".repeat(SEVERITY);
-    match remedy {
-        Remedy::Advice(words) => {
-            for line in wrapped(&harmless(words), columns) {
-                text.push_str(&format!("{margin}{line}\n"));
-            }
+    let mut push = |columns: usize, line: &str| {
+        text.extend(std::iter::repeat_n(' ', columns));
+        text.push_str(line);
+        text.push('\n');
+    };
+    if let Remedy::Advice(words) = remedy {
+        for line in wrapped(&harmless(words), columns) {
+            push(SEVERITY, line);
         }
-        other => {
-            for line in commands.lines(other) {
-                text.push_str(&format!("{margin}  {}\n", harmless(&line)));
-            }
-        }
+    }
+    for line in commands.lines(remedy) {
+        push(SEVERITY + 2, &harmless(&line));
     }
 }
 

@@ -21,16 +21,24 @@ impl Progress {
     /// Of reading standard input, by bytes where it is a file; `done` is what happens to each event.
     pub(crate) fn of_input(done: &'static str) -> Self {
         match input_length() {
-            Some(length) => Self::with(Some(length), BY_BYTES, "event", done),
+            Some(length) => Self::with(Some(length), BY_LENGTH, "event", done),
             None => Self::with(None, COUNTED, "event", done),
         }
     }
 
-    /// Of so many things, if that is known.
-    pub(crate) fn of(total: Option<u64>, noun: &'static str, done: &'static str) -> Self {
-        let template = if total.is_some() { BY_COUNT } else { COUNTED };
-        let progress = Self::with(total, template, noun, done);
+    /// Of a way of known length, if it is known; `done` is what happens to each thing.
+    pub(crate) fn of(length: Option<u64>, noun: &'static str, done: &'static str) -> Self {
+        let template = if length.is_some() { BY_LENGTH } else { COUNTED };
+        let progress = Self::with(length, template, noun, done);
         progress.say(0);
+        progress
+    }
+
+    /// Of something that does not say how far it is.
+    pub(crate) fn waiting(what: &'static str) -> Self {
+        let progress = Self::with(None, COUNTED, what, what);
+        progress.bar.set_message(what);
+        progress.bar.enable_steady_tick(std::time::Duration::from_millis(100));
         progress
     }
 
@@ -52,9 +60,9 @@ impl Progress {
         }
     }
 
-    /// So many of the things are done in all.
-    pub(crate) fn reached(&self, count: u64) {
-        self.bar.set_position(count);
+    /// It is so far, and so many of the things are done in all.
+    pub(crate) fn reached(&self, position: u64, count: u64) {
+        self.bar.set_position(position);
         self.say(count);
     }
 
@@ -68,8 +76,7 @@ impl Progress {
     }
 }
 
-const BY_BYTES: &str = "{bar:30.cyan/dim} {percent:>3}%  {msg}  {elapsed} of {duration}";
-const BY_COUNT: &str = "{bar:30.cyan/dim} {percent:>3}%  {msg} of {human_len}  {elapsed} of {duration}";
+const BY_LENGTH: &str = "{bar:30.cyan/dim} {percent:>3}%  {msg}  {elapsed} of {duration}";
 const COUNTED: &str = "{spinner:.cyan} {msg}  {elapsed}";
 
 /// The length of standard input if it is a file, in bytes.

@@ -19,7 +19,7 @@ use synapse_rs::{
 use tokio::time::{Instant, timeout_at};
 
 use self::lines::Lines;
-use crate::{arguments, failure::Failure, human, output, progress::Progress};
+use crate::{arguments, failure::Failure, human, interrupt::or_ctrl_c, output, progress::Progress};
 
 /// Events on their way at once: enough to keep Redis busy, few enough to know soon what became of each.
 const WINDOW: usize = 4096;
@@ -80,13 +80,6 @@ async fn many(options: &arguments::Publish, publisher: &Publisher) -> Result<(),
         }
         Err(Failure::OutputClosed) => Err(Failure::OutputClosed),
         Err(failure) => Err(Failure::Other(format!("{failure}; {counted} published"))),
-    }
-}
-
-async fn or_ctrl_c(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::select! {
-        ended = work => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Other("interrupted".to_owned())),
     }
 }
 

@@ -19,7 +19,7 @@ fn finding() -> Finding {
 fn shown(findings: Vec<Finding>, terminal: Terminal) -> String {
     let diagnosis = Diagnosis { server: Some("Redis 7.0.15".to_owned()), streams: 7, groups: 1, findings };
     let settings = RedisSettings::default();
-    report(&diagnosis, &settings, &Commands::of(&settings), terminal)
+    report(&diagnosis, &settings, &Commands::of(&settings, false), terminal)
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_others_wrote_does_not_reach_the_terminal_as_it_is() {
 
 #[test]
 fn programs_get_the_same_in_one_object() {
-    let json = as_json(&finding(), &Commands::of(&RedisSettings::default()));
+    let json = as_json(&finding(), &Commands::of(&RedisSettings::default(), false));
     assert_eq!((&json["severity"], &json["check"]), (&json!("error"), &json!("eviction-policy")));
     assert_eq!((&json["stream"], &json["group"]), (&Value::Null, &Value::Null));
     assert_eq!(json["remedies"][0], json!({ "advice": "let publishers wait:" }));

@@ -256,9 +256,9 @@ fn dead_letters_that_wait_are_found_at_their_stream() {
 fn a_stream_near_its_limit_or_at_it_is_found() {
     let server = healthy().start();
     well_used(&server);
-    assert_finds_with(&server.url(), &["--hard-limit", "12"], &[]);
-    assert_finds_with(&server.url(), &["--hard-limit", "11"], &["warning full inference-events"]);
-    assert_finds_with(&server.url(), &["--hard-limit", "10"], &["error full inference-events"]);
+    assert_finds_with(&server.url(), &["--maxlen", "12"], &[]);
+    assert_finds_with(&server.url(), &["--maxlen", "11"], &["warning full inference-events"]);
+    assert_finds_with(&server.url(), &["--maxlen", "10"], &["error full inference-events"]);
 }
 
 #[test]
@@ -398,7 +398,7 @@ fn an_unreachable_server_is_1_and_bad_arguments_are_64() {
     let nobody = doctor(&format!("redis://127.0.0.1:{}", free_port()), &["--json"]);
     assert_eq!((nobody.status.code(), stdout(&nobody).as_str()), (Some(1), ""));
     assert!(stderr(&nobody).contains("is it running"), "{}", stderr(&nobody));
-    for arguments in [&["--hangs-after", "soon"][..], &["--hard-limit", "0"], &["now"]] {
+    for arguments in [&["--hangs-after", "soon"][..], &["--maxlen", "0"], &["now"]] {
         assert_eq!(doctor("redis://127.0.0.1:1", arguments).status.code(), Some(64), "{arguments:?}");
     }
 }

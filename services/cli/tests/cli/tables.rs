@@ -38,7 +38,7 @@ fn streams_lists_every_stream_for_people_and_programs() {
     assert!(lines[0].starts_with("STREAM"), "{table}");
     let words: Vec<_> = lines[1].split_whitespace().collect();
     assert_eq!((words[0], words[1]), ("inference-events", "3"), "{table}");
-    assert_eq!(words[words.len() - 3..], ["1", "1", "1"], "groups, lag, pending: {table}");
+    assert_eq!(words[words.len() - 4..], ["1", "1", "1", "-"], "groups, lag, pending, dead letters: {table}");
 
     let listed = json(&stdout(&ended(synapse().args(["streams", "--json", "--redis-url", &server.url()]))));
     assert_eq!(listed.as_array().unwrap().len(), 2);

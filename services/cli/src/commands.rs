@@ -7,39 +7,48 @@ use synapse_rs::{RedisSettings, config::Endpoint, doctor::Remedy};
 /// How `redis-cli` and `synapse` are called for one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
-    redis_cli: String,
-    synapse: String,
+    redis_cli: Vec<String>,
+    synapse: Vec<String>,
 }
 
 impl Commands {
     /// Without its password, which `redis-cli` asks for.
-    pub(crate) fn of(settings: &RedisSettings) -> Self {
-        let mut redis_cli = "redis-cli".to_owned();
-        let default = RedisSettings::default();
+    ///
+    /// `by_flag` is whether the server was given as `--redis-url`, which then has to be given again.
+    pub(crate) fn of(settings: &RedisSettings, by_flag: bool) -> Self {
+        let mut redis_cli = vec!["redis-cli".to_owned()];
+        let mut give = |flag: &str, value: Option<String>| {
+            redis_cli.push(flag.to_owned());
+            redis_cli.extend(value);
+        };
         match &settings.endpoint {
             Endpoint::Tcp { host, port } => {
                 if !matches!(host.as_str(), "127.0.0.1" | "localhost") {
-                    redis_cli += &format!(" -h {}", quoted(host));
+                    give("-h", Some(host.clone()));
                 }
-                if settings.endpoint != default.endpoint {
-                    redis_cli += &format!(" -p {port}");
+                if settings.endpoint != RedisSettings::default().endpoint {
+                    give("-p", Some(port.to_string()));
                 }
             }
-            Endpoint::Unix(path) => redis_cli += &format!(" -s {}", quoted(&path.to_string_lossy())),
+            Endpoint::Unix(path) => give("-s", Some(path.to_string_lossy().into_owned())),
         }
         if settings.database != 0 {
-            redis_cli += &format!(" -n {}", settings.database);
+            give("-n", Some(settings.database.to_string()));
         }
         if settings.tls.is_some() {
-            redis_cli += " --tls";
+            give("--tls", None);
         }
-        if let Some(user) = &settings.username {
-            redis_cli += &format!(" --user {}", quoted(user));
+        if settings.username.is_some() {
+            give("--user", settings.username.clone());
         }
         if settings.password.is_some() {
-            redis_cli += " --askpass";
+            give("--askpass", None);
         }
-        Self { redis_cli, synapse: "synapse".to_owned() }
+        let mut synapse = vec!["synapse".to_owned()];
+        if by_flag {
+            synapse.extend(["--redis-url".to_owned(), settings.to_string()]);
+        }
+        Self { redis_cli, synapse }
     }
 
     /// What is typed for a remedy, and what stands in a file; nothing for words.
@@ -75,12 +84,13 @@ pub(crate) fn setting(name: &str, value: &str) -> String {
     format!("{name} {value}")
 }
 
-fn joined(program: &str, arguments: &[String]) -> String {
-    arguments.iter().fold(program.to_owned(), |line, argument| line + " " + &quoted(argument))
+fn joined(program: &[String], arguments: &[String]) -> String {
+    let words: Vec<_> = program.iter().chain(arguments).map(|word| quoted(word)).collect();
+    words.join(" ")
 }
 
 /// An argument as a shell takes it.
-pub(crate) fn quoted(argument: &str) -> Cow<'_, str> {
+fn quoted(argument: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
     if !argument.is_empty() && argument.chars().all(is_plain) {
         return Cow::Borrowed(argument);
@@ -93,7 +103,7 @@ mod tests {
     use super::*;
 
     fn redis_cli(url: &str) -> String {
-        Commands::of(&RedisSettings::from_url(url).unwrap()).redis(&["PING".to_owned()])
+        Commands::of(&RedisSettings::from_url(url).unwrap(), false).redis(&["PING".to_owned()])
     }
 
     #[test]
@@ -106,6 +116,17 @@ mod tests {
             "redis-cli -h cache -p 1 --user me --askpass PING"
         );
         assert_eq!(redis_cli("redis+unix:///run/a%20b.sock"), "redis-cli -s '/run/a b.sock' PING");
+    }
+
+    #[test]
+    fn our_own_commands_get_the_flag_that_this_one_got_without_what_is_secret() {
+        let settings = RedisSettings::from_url("redis://me:secret@cache:1/2").unwrap();
+        let streams = ["streams".to_owned()];
+        assert_eq!(Commands::of(&settings, false).synapse(&streams), "synapse streams");
+        assert_eq!(
+            Commands::of(&settings, true).synapse(&streams),
+            "synapse --redis-url redis://cache:1/2 streams"
+        );
     }
 
     #[test]

@@ -298,3 +298,6 @@ fn clock(facts: &ServerFacts, expected: &Expectations) -> Option<Finding> {
 fn rounded(span: Duration) -> Duration {
     Duration::from_secs(span.as_secs() + u64::from(span.subsec_millis() >= 500))
 }
+
+#[cfg(test)]
+mod tests;

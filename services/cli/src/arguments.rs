@@ -81,6 +81,11 @@ pub(crate) enum Command {
     /// Examine Redis and all streams; say what is wrong and what to do
     Doctor(Doctor),
     /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  synapse completions bash > ~/.local/share/bash-completion/completions/synapse
+  synapse completions zsh > ~/.zfunc/_synapse
+  synapse completions fish > ~/.config/fish/completions/synapse.fish")]
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
@@ -152,8 +157,14 @@ pub(crate) struct Tail {
     pub(crate) count: Option<u64>,
 }
 
-/// A command that prints a table.
+/// `synapse streams`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Dead letters of a stream that is listed are a figure in its row; `synapse dlq list` has more of them.
+
+Examples:
+  synapse streams
+  synapse streams --json | jq -r '.[] | select(.dead_letters > 0) | .stream'")]
 pub(crate) struct Listing {
     /// One JSON array, for programs
     #[arg(long)]
@@ -162,6 +173,15 @@ pub(crate) struct Listing {
 
 /// `synapse groups`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+LAG are entries that no consumer of the group has been given yet, PENDING those that were and are not acknowledged. \
+OLDEST PENDING is how long ago the first of them was appended, TOUCHED when it was last delivered or renewed: \
+old and not touched for minutes means that nobody works on it.
+
+Examples:
+  synapse groups
+  synapse groups inference-events
+  synapse groups --json | jq '.[] | select(.lag > 1000)'")]
 pub(crate) struct Groups {
     /// Only the groups of this stream
     pub(crate) stream: Option<String>,

@@ -36,6 +36,10 @@ pub(crate) struct Doctor {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dlq {
     /// List the dead letters: how many, of which stream and group, why
+    #[command(after_help = "\
+Examples:
+  synapse dlq list
+  synapse dlq list --json | jq '.[].reasons'")]
     List {
         /// One JSON array, for programs
         #[arg(long)]

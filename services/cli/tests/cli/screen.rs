@@ -31,7 +31,7 @@ impl Screen {
         let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&own).unwrap();
         unlockpt(&own).unwrap();
-        tcsetwinsize(&own, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&own, size(columns)).unwrap();
         let name = ptsname(&own, Vec::new()).unwrap().into_string().unwrap();
         let end = || Stdio::from(OpenOptions::new().read(true).write(true).open(&name).unwrap());
         let child = command.env("TERM", "xterm-256color").stdin(end()).stdout(end()).stderr(end()).spawn();
@@ -57,6 +57,11 @@ impl Screen {
             assert!(Instant::now() < deadline, "waited for {text:?} in:\n{}", self.text());
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Gives the terminal another width.
+    pub(crate) fn resize(&self, columns: u16) {
+        tcsetwinsize(&self.keyboard, size(columns)).unwrap();
     }
 
     /// Types something.
@@ -88,6 +93,10 @@ impl Drop for Screen {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn size(columns: u16) -> Winsize {
+    Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 /// Until nobody holds the other end any more, which is an error here.

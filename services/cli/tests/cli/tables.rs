@@ -123,6 +123,43 @@ fn bad_settings_and_arguments_exit_with_64_and_help_with_0() {
 }
 
 #[test]
+fn completions_know_every_command_in_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&ended(synapse().args(["completions", shell])));
+        for command in
+            ["up", "publish", "tail", "streams", "groups", "dlq", "purge", "replay", "trim", "doctor"]
+        {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let commands = [
+        &["up"][..],
+        &["publish"],
+        &["tail"],
+        &["streams"],
+        &["groups"],
+        &["dlq", "list"],
+        &["dlq", "show"],
+        &["dlq", "replay"],
+        &["dlq", "purge"],
+        &["replay"],
+        &["trim"],
+        &["doctor"],
+        &["completions"],
+    ];
+    for command in commands {
+        let help = ended(synapse().args(command).arg("--help"));
+        assert_eq!(help.status.code(), Some(0), "{command:?}");
+        let example = format!("  synapse {}", command.join(" "));
+        assert!(stdout(&help).contains(&example), "{command:?}: {}", stdout(&help));
+    }
+}
+
+#[test]
 fn a_flag_wins_over_the_variables() {
     let server = filled();
     let nobody = format!("redis://127.0.0.1:{}", free_port());

@@ -20,6 +20,7 @@
 //! * [`retention`]: what may be trimmed from a stream; [`dead_letters`]: what could not be handled; [`replay`]: a part of
 //!   a stream once more.
 //! * [`filter`]: the `where` condition that every reader of events takes.
+//! * [`doctor`]: what is wrong with a server and the streams on it, and what to do.
 //! * [`config`]: where Redis is and how to reach it.
 //! * [`backoff`], [`shutdown`]: waiting between attempts, and ending in order.
 //! * [`fork`]: noticing that the process is a child with its parent's memory.
@@ -29,6 +30,7 @@ pub mod backoff;
 pub mod config;
 pub mod consumer;
 pub mod dead_letters;
+pub mod doctor;
 pub mod event;
 pub mod filter;
 pub mod fork;

@@ -93,6 +93,7 @@ pub struct Replay {
     due: Instant,
     /// How many entries of the next piece were sent before, without an answer.
     unanswered: u64,
+    is_rehearsal: bool,
 }
 
 impl Replay {
@@ -105,8 +106,16 @@ impl Replay {
             progress: Progress { end, ..Progress::default() },
             due: Instant::now(),
             unanswered: 0,
+            is_rehearsal: false,
             request,
         })
+    }
+
+    /// Copies nothing: counts as copied what would be.
+    #[must_use]
+    pub fn rehearsed(mut self) -> Self {
+        self.is_rehearsal = true;
+        self
     }
 
     /// Waits until it is time for the next piece and copies it; `false` when there is nothing more.
@@ -127,7 +136,7 @@ impl Replay {
         }
         let most = self.piece().min(usize::try_from(left).unwrap_or(usize::MAX));
         let (examined, chosen) = self.choose(most);
-        if !chosen.is_empty() {
+        if !chosen.is_empty() && !self.is_rehearsal {
             tokio::time::sleep_until(self.due).await;
             self.copy(connection, &chosen).await?;
         }

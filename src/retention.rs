@@ -11,12 +11,14 @@
 
 mod gather;
 mod plan;
+mod rehearse;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use plan::{Cut, GroupState, KeptBy, Plan, StreamState, plan};
+pub use rehearse::rehearse;
 
 use crate::{
     EntryId,

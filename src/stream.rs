@@ -16,10 +16,12 @@ mod entry;
 mod groups;
 pub mod idle_groups;
 mod info;
+mod keys;
 pub mod letters;
 pub mod lock;
 pub mod pages;
 mod pending;
+mod pending_entries;
 mod position;
 mod range;
 pub mod read;
@@ -41,6 +43,8 @@ pub use entry::Entry;
 pub use groups::GroupInfo;
 pub use info::StreamInfo;
 pub use pending::Pending;
+pub use pending_entries::PendingEntry;
+pub use server::ServerInfo;
 pub use shared::SharedConnection;
 
 /// Model events: Helox writes, Cyrex reads.

@@ -7,7 +7,11 @@ use std::{collections::HashSet, time::Duration};
 use synapse_rs::{
     EntryId, RedisSettings,
     dead_letters::{self, Selection, Sorting, Task},
-    stream::{BlockingConnection, Connection, Entry, dead_letter::DeadLetter, read::Member},
+    stream::{
+        BlockingConnection, Connection, Entry,
+        dead_letter::{Buried, DeadLetter},
+        read::Member,
+    },
 };
 use synapse_test_support::RedisServer;
 
@@ -39,8 +43,9 @@ impl Setup {
         let mut reader = BlockingConnection::open(&settings).await.unwrap();
         let member = Member { group, consumer: "me" };
         reader.read_group(member, &[STREAM.to_owned()], 1_000, Duration::from_millis(1)).await.unwrap();
-        let letter = DeadLetter { stream: STREAM, group, id, reason, error: "why", deliveries: 5 };
-        assert!(self.connection.bury(&letter).await.unwrap());
+        let letter =
+            DeadLetter { stream: STREAM, group, is_pending: true, id, reason, error: "why", deliveries: 5 };
+        assert_eq!(self.connection.bury(&letter).await.unwrap(), Buried::Moved { dropped: 0 });
     }
 
     /// Dead letters as a consumer leaves them, many at once.

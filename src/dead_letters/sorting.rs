@@ -30,6 +30,8 @@ pub struct Progress {
     pub examined: u64,
     /// Letters put back, or deleted.
     pub done: u64,
+    /// Letters that can't be put back, for their entries were trimmed away before they could be moved: they stay.
+    pub without_event: u64,
 }
 
 /// Goes through the selected dead letters of a stream, a batch at a time.
@@ -57,6 +59,7 @@ pub struct Sorting {
     source: Source,
     progress: Progress,
     maxlen: u64,
+    is_rehearsal: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,13 +92,28 @@ impl Sorting {
             Source::All(Pages::new(dead, EntryId::MIN, end))
         };
         let progress = Progress { total, ..Progress::default() };
-        Ok(Self { stream: stream.to_owned(), task, selection, source, progress, maxlen: MAXLEN })
+        Ok(Self {
+            stream: stream.to_owned(),
+            task,
+            selection,
+            source,
+            progress,
+            maxlen: MAXLEN,
+            is_rehearsal: false,
+        })
     }
 
     /// Sets the hard limit of the streams that letters are put back onto, instead of 1,000,000 entries.
     #[must_use]
     pub fn with_maxlen(mut self, maxlen: u64) -> Self {
         self.maxlen = maxlen;
+        self
+    }
+
+    /// Changes nothing: counts as done what would be.
+    #[must_use]
+    pub fn rehearsed(mut self) -> Self {
+        self.is_rehearsal = true;
         self
     }
 
@@ -114,13 +132,16 @@ impl Sorting {
         let examined = entries.len() as u64;
         let mut letters: Vec<_> = entries.iter().map(|entry| Letter::of(&self.stream, entry)).collect();
         letters.retain(|letter| self.selection.matches(letter));
+        let selected = letters.len();
         if self.task == Task::Replay {
             // Its entry was trimmed away before it could be moved: there is no event to put back.
             letters.retain(|letter| !letter.fields.is_empty());
         }
+        let without_event = (selected - letters.len()) as u64;
         // Those beyond the limit stay, and with nothing left to do nobody looks at them again.
         letters.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         match self.task {
+            _ if self.is_rehearsal => self.progress.done += letters.len() as u64,
             Task::Replay => self.put_back(connection, letters).await?,
             Task::Purge => {
                 let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
@@ -129,6 +150,7 @@ impl Sorting {
         }
         self.source = source;
         self.progress.examined += examined;
+        self.progress.without_event += without_event;
         Ok(true)
     }
 

@@ -48,7 +48,11 @@ impl Connection {
         // Ends when the last clone of the connection is dropped.
         tokio::spawn(driver);
         let connection = Self { shared, address };
-        connection.ping().await.map_err(|error| unauthorized(error, &connection.address))?;
+        match connection.ping().await {
+            // A server that can't persist refuses even this, but answers whoever reads.
+            Err(error) if error.code() == Some("MISCONF") => {}
+            answer => answer.map_err(|error| unauthorized(error, &connection.address))?,
+        }
         Ok(connection)
     }
 

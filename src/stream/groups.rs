@@ -15,20 +15,20 @@ pub struct GroupInfo {
     /// Entries delivered and not acknowledged.
     pub pending: u64,
     /// The last entry delivered to any of its consumers.
-    #[serde(serialize_with = "as_text")]
     pub last_delivered_id: EntryId,
     /// Entries not delivered yet; `None` where the server can't know (entries were deleted in between).
     pub lag: Option<u64>,
-    /// How long ago the entry that is pending longest was last delivered.
-    #[serde(rename = "oldest_pending_ms", serialize_with = "as_milliseconds")]
-    pub oldest_pending: Option<Duration>,
     /// How many entries it was ever given; `None` where the server can't know, and before Redis 7.
     #[serde(skip)]
     pub entries_read: Option<u64>,
-}
-
-fn as_text<S: serde::Serializer>(id: &EntryId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
+    /// Of the pending entries the one that was appended first.
+    pub oldest_pending_id: Option<EntryId>,
+    /// How long ago that entry was appended, by the server's clock.
+    #[serde(rename = "oldest_pending_ms", serialize_with = "as_milliseconds")]
+    pub oldest_pending: Option<Duration>,
+    /// How long ago it was last delivered, or renewed by the consumer that works on it.
+    #[serde(rename = "oldest_pending_idle_ms", serialize_with = "as_milliseconds")]
+    pub oldest_pending_idle: Option<Duration>,
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde calls")]
@@ -70,22 +70,26 @@ impl Connection {
         for item in reply::array(answer, &what)? {
             let mut group = group_info(reply::pairs(item, &what)?, &what)?;
             if group.pending > 0 {
-                group.oldest_pending = self.oldest_pending(stream, &group.name).await?;
+                self.add_oldest_pending(stream, &mut group).await?;
             }
             groups.push(group);
         }
         Ok(groups)
     }
 
-    async fn oldest_pending(&self, stream: &str, group: &str) -> Result<Option<Duration>, StreamError> {
-        let what = format!("XPENDING {stream} {group}");
-        let mut command = redis::cmd("XPENDING");
-        command.arg(stream).arg(group).arg("-").arg("+").arg(1);
-        let answer = self.query(&command, &what).await?;
-        let Some(first) = reply::array(answer, &what)?.into_iter().next() else { return Ok(None) };
-        let parts = reply::array(first, &what)?;
-        let idle_ms = parts.get(2).map_or(Ok(0), |idle| reply::integer(idle, &what))?;
-        Ok(Some(Duration::from_millis(idle_ms.unsigned_abs())))
+    /// Adds what is pending longest; nothing if it was acknowledged meanwhile.
+    async fn add_oldest_pending(&self, stream: &str, group: &mut GroupInfo) -> Result<(), StreamError> {
+        if let Some(first) = self.pending_entries(stream, &group.name, 1).await?.first() {
+            let now_ms = match self.now_ms().await {
+                // It may be forbidden: then our own clock has to do.
+                Err(StreamError::Refused { .. }) => jiff::Timestamp::now().as_millisecond().unsigned_abs(),
+                now_ms => now_ms?,
+            };
+            group.oldest_pending_id = Some(first.id);
+            group.oldest_pending = Some(Duration::from_millis(now_ms.saturating_sub(first.id.ms)));
+            group.oldest_pending_idle = Some(first.idle);
+        }
+        Ok(())
     }
 
     /// Deletes a consumer that holds nothing; `false` if it holds entries, which are never dropped.
@@ -141,8 +145,10 @@ fn group_info(pairs: Vec<(String, Value)>, what: &str) -> Result<GroupInfo, Stre
         pending: 0,
         last_delivered_id: EntryId::MIN,
         lag: None,
-        oldest_pending: None,
         entries_read: None,
+        oldest_pending_id: None,
+        oldest_pending: None,
+        oldest_pending_idle: None,
     };
     for (name, value) in pairs {
         match name.as_str() {

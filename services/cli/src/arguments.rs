@@ -1,11 +1,18 @@
 //! What can be typed.
+//!
+//! [`operate`]: the commands of those who look after the streams. [`values`]: values read from text.
 
 #![allow(clippy::doc_markdown, reason = "these comments are the text of --help, read in a terminal")]
+
+mod operate;
+mod values;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+pub(crate) use self::operate::{Dlq, Doctor, Letters, Replay, Show, Trim};
+use self::values::duration;
 use crate::{failure::Failure, output, terminal::Color};
 
 /// `EX_USAGE` of sysexits, for arguments as for settings.
@@ -16,10 +23,10 @@ const USAGE: u8 = 64;
 #[command(
     name = "synapse",
     version,
-    about = "Events on Redis Streams: run the platform, publish, watch",
+    about = "Events on Redis Streams: run the platform, publish, watch, look after",
     after_help = "Redis is found by REDIS_URL, or by REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD and REDIS_DB \
                   (default: redis://127.0.0.1:6379).\n\
-                  Exit status: 0 done, 1 failed, 64 bad arguments or settings.",
+                  Exit status: 0 done, 1 failed, 64 bad arguments or settings; doctor: 2 for findings.",
     arg_required_else_help = true,
     max_term_width = 110
 )]
@@ -37,10 +44,17 @@ pub(crate) struct Arguments {
 pub(crate) struct Common {
     /// Where Redis is: redis://[user:password@]host[:port][/database], rediss://…, redis+unix:///path. A password is
     /// better given as REDIS_PASSWORD: command lines can be seen by others
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", display_order = 100)]
     pub(crate) redis_url: Option<String>,
     /// When to write colours; NO_COLOR turns them off as well
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = false,
+        display_order = 101
+    )]
     pub(crate) color: Color,
 }
 
@@ -57,7 +71,21 @@ pub(crate) enum Command {
     Streams(Listing),
     /// List the consumer groups: lag, pending entries, consumers
     Groups(Groups),
+    /// List, show, replay or delete the events that could not be handled
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Copy a part of a stream onto a stream, so that it is handled once more
+    Replay(Replay),
+    /// Remove what is old and what no group needs any more
+    Trim(Trim),
+    /// Examine Redis and all streams; say what is wrong and what to do
+    Doctor(Doctor),
     /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  synapse completions bash > ~/.local/share/bash-completion/completions/synapse
+  synapse completions zsh > ~/.zfunc/_synapse
+  synapse completions fish > ~/.config/fish/completions/synapse.fish")]
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
@@ -129,8 +157,14 @@ pub(crate) struct Tail {
     pub(crate) count: Option<u64>,
 }
 
-/// A command that prints a table.
+/// `synapse streams`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Dead letters of a stream that is listed are a figure in its row; `synapse dlq list` has more of them.
+
+Examples:
+  synapse streams
+  synapse streams --json | jq -r '.[] | select(.dead_letters > 0) | .stream'")]
 pub(crate) struct Listing {
     /// One JSON array, for programs
     #[arg(long)]
@@ -139,18 +173,21 @@ pub(crate) struct Listing {
 
 /// `synapse groups`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+LAG are entries that no consumer of the group has been given yet, PENDING those that were and are not acknowledged. \
+OLDEST PENDING is how long ago the first of them was appended, TOUCHED when it was last delivered or renewed: \
+old and not touched for minutes means that nobody works on it.
+
+Examples:
+  synapse groups
+  synapse groups inference-events
+  synapse groups --json | jq '.[] | select(.lag > 1000)'")]
 pub(crate) struct Groups {
     /// Only the groups of this stream
     pub(crate) stream: Option<String>,
     /// One JSON array, for programs
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    synapse_chassis::settings::parse_duration(text)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "expected a duration such as 500ms, 10s or 5m".to_owned())
 }
 
 /// Prints help to standard output, what was typed wrong to standard error.
@@ -176,11 +213,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_need_a_number_and_are_not_zero() {
-        assert_eq!(duration("500ms"), Ok(std::time::Duration::from_millis(500)));
-        assert!(duration("0s").is_err() && duration("soon").is_err());
     }
 }

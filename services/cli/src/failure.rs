@@ -9,6 +9,8 @@ use crate::{moment::InvalidMoment, up::UpError};
 
 /// `EX_USAGE` of sysexits: bad settings or arguments.
 const USAGE: u8 = 64;
+/// Of `synapse doctor`, for errors and warnings.
+const FINDINGS: u8 = 2;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +22,13 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// A moment of the wrong form.
-    #[error("--after: {0}")]
-    Moment(#[from] InvalidMoment),
+    #[error("{flag}: {source}")]
+    Moment {
+        /// Where it was given.
+        flag: &'static str,
+        /// What is wrong with it.
+        source: InvalidMoment,
+    },
     /// Redis.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -34,17 +41,21 @@ pub(crate) enum Failure {
     /// Whoever read our standard output has seen enough.
     #[error("standard output was closed")]
     OutputClosed,
+    /// What `synapse doctor` has found, which it has printed itself.
+    #[error("something is wrong")]
+    Findings,
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
 }
 
 impl Failure {
-    /// 64 for what the caller has to write otherwise, 1 for what went wrong, 0 for a reader that has seen enough.
+    /// 64 for what the caller has to write otherwise, 1 for what went wrong, 2 for what was found wrong, 0 for a reader that has seen enough.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Usage(_) | Self::Moment(_) => ExitCode::from(USAGE),
+            Self::Settings(_) | Self::Usage(_) | Self::Moment { .. } => ExitCode::from(USAGE),
             Self::Up(error) if error.is_bad_settings() => ExitCode::from(USAGE),
+            Self::Findings => ExitCode::from(FINDINGS),
             Self::OutputClosed => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }

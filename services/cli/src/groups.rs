@@ -18,7 +18,7 @@ use crate::{
     terminal::{Style, Terminal},
 };
 
-/// An entry pending for longer hangs: a live consumer acknowledges, retries or gives up sooner.
+/// A pending entry that nobody has touched for longer hangs: a live consumer renews what it works on, retries or gives up.
 const HANGS: Duration = Duration::from_mins(5);
 
 /// A group and its stream.
@@ -73,6 +73,7 @@ fn table(rows: &[Row], now: Timestamp, terminal: Terminal) -> String {
         Right("LAG"),
         Right("PENDING"),
         Right("OLDEST PENDING"),
+        Right("TOUCHED"),
         Right("LAST DELIVERED"),
     ];
     let mut table = Table::new(&columns, terminal);
@@ -83,11 +84,11 @@ fn table(rows: &[Row], now: Timestamp, terminal: Terminal) -> String {
 }
 
 impl Row {
-    fn cells(&self, now: Timestamp) -> [(Style, String); 7] {
+    fn cells(&self, now: Timestamp) -> [(Style, String); 8] {
         let group = &self.group;
         let behind = group.lag.is_none_or(|lag| lag > 0) || group.pending > 0;
         let abandoned = group.consumers == 0 && behind;
-        let hangs = group.oldest_pending.is_some_and(|age| age > HANGS);
+        let hangs = group.oldest_pending_idle.is_some_and(|idle| idle > HANGS);
         let delivered = match group.last_delivered_id.ms {
             0 => dash(),
             ms => human::ago(ms, now),
@@ -100,6 +101,7 @@ impl Row {
             (warning(abandoned), group.lag.map_or_else(unknown, human::count)),
             (warning(hangs), human::count(group.pending)),
             (warning(hangs), group.oldest_pending.map_or_else(dash, human::span)),
+            (warning(hangs), group.oldest_pending_idle.map_or_else(dash, |idle| human::span(idle) + " ago")),
             (Style::Plain, delivered),
         ]
     }

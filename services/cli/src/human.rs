@@ -56,9 +56,14 @@ pub(crate) fn count(count: u64) -> String {
     grouped
 }
 
-/// A count of things: `1 event`, `2,000 events`.
+/// A count of things: `1 event`, `2,000 events`, `3 entries`.
 pub(crate) fn counted(amount: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(amount), if amount == 1 { "" } else { "s" })
+    let amount_text = count(amount);
+    match noun.strip_suffix('y') {
+        _ if amount == 1 => format!("{amount_text} {noun}"),
+        Some(stem) => format!("{amount_text} {stem}ies"),
+        None => format!("{amount_text} {noun}s"),
+    }
 }
 
 /// The time of day in the zone of the reader, with the date where it is another day than today's.

@@ -3,22 +3,31 @@
 //! # Layout
 //!
 //! * [`arguments`]: what can be typed. [`settings`]: the variables behind it, flags laid over them.
-//! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`].
+//! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`], [`dlq`], [`replay`], [`trim`], [`doctor`].
 //! * [`terminal`], [`table`], [`human`], [`moment`]: lines, tables, figures and times for people.
-//! * [`output`]: standard output and notes. [`failure`]: what went wrong and the exit status that says so.
+//! * [`output`]: standard output and notes. [`progress`]: how far long work is. [`interrupt`], [`confirm`]: Ctrl-C and
+//!   questions. [`commands`]: what to type next. [`failure`]: what went wrong and the exit status that says so.
 
 mod arguments;
+mod commands;
+mod confirm;
+mod dlq;
+mod doctor;
 mod failure;
 mod groups;
 mod human;
+mod interrupt;
 mod moment;
 mod output;
+mod progress;
 mod publish;
+mod replay;
 mod settings;
 mod streams;
 mod table;
 mod tail;
 mod terminal;
+mod trim;
 mod up;
 
 use std::process::ExitCode;
@@ -28,7 +37,7 @@ use clap::Parser as _;
 use crate::{
     arguments::{Arguments, Command},
     failure::Failure,
-    settings::Settings,
+    settings::{RetentionFlags as Flags, Settings},
     terminal::Terminal,
 };
 
@@ -51,7 +60,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::OutputClosed) {
+            if !matches!(failure, Failure::OutputClosed | Failure::Findings) {
                 output::note(format_args!("synapse: {failure}"));
             }
             failure.exit_code()
@@ -68,6 +77,18 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Tail(options) => tail::run(&options, &settings.redis()?, terminal).await,
         Command::Streams(options) => streams::run(&options, &settings.redis()?, terminal).await,
         Command::Groups(options) => groups::run(&options, &settings.redis()?, terminal).await,
+        Command::Dlq(command) => {
+            dlq::run(&command, &settings.redis()?, &settings.commands()?, terminal).await
+        }
+        Command::Replay(options) => replay::run(&options, &settings.redis()?, &settings.commands()?).await,
+        Command::Trim(options) => {
+            let policy = settings.retention(&Flags::from(&options))?;
+            trim::run(&options, &settings.redis()?, &policy, terminal).await
+        }
+        Command::Doctor(options) => {
+            let policy = settings.retention(&Flags::from(&options))?;
+            doctor::run(&options, &settings.redis()?, policy, &settings.commands()?, terminal).await
+        }
         Command::Completions { shell } => arguments::completions(shell),
     }
 }

@@ -21,10 +21,34 @@ pub(crate) enum InvalidMoment {
 ///
 /// An entry id is a position itself: entries after it, without it.
 pub(crate) fn position_before(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
-    let text = text.trim();
-    if let Ok(id) = text.parse() {
-        return Ok(id);
+    match text.trim().parse() {
+        Ok(id) => Ok(id),
+        Err(_) => Ok(milliseconds(text, now)?
+            .checked_sub(1)
+            .map_or(EntryId::MIN, |before| EntryId::new(before, u64::MAX))),
     }
+}
+
+/// The first id of a moment; an entry id is itself.
+pub(crate) fn first_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
+    match text.trim().parse() {
+        Ok(id) => Ok(id),
+        Err(_) => Ok(EntryId::new(milliseconds(text, now)?, 0)),
+    }
+}
+
+/// The last id of a moment; an entry id is itself, one without a sequence number the last of its millisecond.
+pub(crate) fn last_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
+    match text.trim().parse::<EntryId>() {
+        Ok(id) if text.contains('-') => Ok(id),
+        Ok(id) => Ok(EntryId::new(id.ms, u64::MAX)),
+        Err(_) => Ok(EntryId::new(milliseconds(text, now)?, u64::MAX)),
+    }
+}
+
+/// A time in milliseconds since 1970.
+fn milliseconds(text: &str, now: &ZonedDateTime) -> Result<u64, InvalidMoment> {
+    let text = text.trim();
     let moment = if text.eq_ignore_ascii_case("today") {
         now.start_of_day().map(|midnight| midnight.timestamp()).ok()
     } else if let Some(seconds) = span_seconds(text) {
@@ -34,7 +58,6 @@ pub(crate) fn position_before(text: &str, now: &ZonedDateTime) -> Result<EntryId
     };
     moment
         .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())
-        .map(|ms| ms.checked_sub(1).map_or(EntryId::MIN, |before| EntryId::new(before, u64::MAX)))
         .ok_or_else(|| InvalidMoment::OutOfRange(text.to_owned()))
 }
 

@@ -9,12 +9,21 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::sleep;
 
+use crate::failure::Failure;
+
 /// How soon a closed output is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Standard output, buffered: to be flushed where a reader waits.
 pub(crate) fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::new(io::stdout().lock())
+}
+
+/// A line of data.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut stdout = stdout();
+    writeln!(stdout, "{text}")?;
+    Ok(stdout.flush()?)
 }
 
 /// A line on standard error, for whoever watches; a closed one hears nothing.

@@ -1,9 +1,8 @@
 //! `synapse publish`: one event, or one per line of standard input.
 //!
-//! * [`lines`]: standard input, line by line. [`progress`]: how far it is.
+//! [`lines`]: standard input, line by line.
 
 mod lines;
-mod progress;
 
 use std::{
     collections::VecDeque,
@@ -19,8 +18,8 @@ use synapse_rs::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use self::{lines::Lines, progress::Progress};
-use crate::{arguments, failure::Failure, human, output};
+use self::lines::Lines;
+use crate::{arguments, failure::Failure, human, interrupt::or_ctrl_c, output, progress::Progress};
 
 /// Events on their way at once: enough to keep Redis busy, few enough to know soon what became of each.
 const WINDOW: usize = 4096;
@@ -61,7 +60,12 @@ async fn one(options: &arguments::Publish, text: &str, publisher: &Publisher) ->
 }
 
 async fn many(options: &arguments::Publish, publisher: &Publisher) -> Result<(), Failure> {
-    let mut batch = Batch { options, waiting: VecDeque::new(), acknowledged: 0, progress: Progress::start() };
+    let mut batch = Batch {
+        options,
+        waiting: VecDeque::new(),
+        acknowledged: 0,
+        progress: Progress::of_input("published"),
+    };
     let ended = or_ctrl_c(batch.publish_all(publisher)).await;
     // What was sent before a bad line is on its way: see it home, then say how much that was.
     let drained = or_ctrl_c(batch.drain()).await;
@@ -76,13 +80,6 @@ async fn many(options: &arguments::Publish, publisher: &Publisher) -> Result<(),
         }
         Err(Failure::OutputClosed) => Err(Failure::OutputClosed),
         Err(failure) => Err(Failure::Other(format!("{failure}; {counted} published"))),
-    }
-}
-
-async fn or_ctrl_c(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::select! {
-        ended = work => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Other("interrupted".to_owned())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `synapse streams`: what there is, how long, how old, how large.
 
-use std::io::Write as _;
+use std::{collections::HashMap, io::Write as _};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,6 +23,16 @@ struct Row {
     name: String,
     info: StreamInfo,
     groups: Vec<GroupInfo>,
+    dead_letters: u64,
+}
+
+impl Row {
+    /// Whether it holds the dead letters of a stream that is listed: then they are a figure in its row.
+    fn belongs_to_another(&self, rows: &[Self]) -> bool {
+        self.name
+            .strip_suffix(DEAD_LETTER_SUFFIX)
+            .is_some_and(|stream| rows.iter().any(|row| row.name == stream))
+    }
 }
 
 /// Prints all streams.
@@ -37,9 +47,10 @@ pub(crate) async fn run(
         // It may have been deleted since it was listed.
         if let Some(info) = connection.info(&name).await? {
             let groups = connection.groups(&name).await?;
-            rows.push(Row { name, info, groups });
+            rows.push(Row { name, info, groups, dead_letters: 0 });
         }
     }
+    add_dead_letters(&mut rows);
     let mut stdout = output::stdout();
     if options.json {
         let rows: Vec<Value> = rows.iter().map(Row::as_json).collect();
@@ -50,6 +61,16 @@ pub(crate) async fn run(
         stdout.write_all(table(&rows, Timestamp::now(), terminal).as_bytes())?;
     }
     Ok(stdout.flush()?)
+}
+
+/// Counts the dead letters of each stream.
+fn add_dead_letters(rows: &mut [Row]) {
+    let of_stream =
+        |row: &Row| Some((row.name.strip_suffix(DEAD_LETTER_SUFFIX)?.to_owned(), row.info.length));
+    let counts: HashMap<_, _> = rows.iter().filter_map(of_stream).collect();
+    for row in rows {
+        row.dead_letters = counts.get(&row.name).copied().unwrap_or(0);
+    }
 }
 
 fn table(rows: &[Row], now: Timestamp, terminal: Terminal) -> String {
@@ -63,16 +84,17 @@ fn table(rows: &[Row], now: Timestamp, terminal: Terminal) -> String {
         Right("GROUPS"),
         Right("LAG"),
         Right("PENDING"),
+        Right("DEAD LETTERS"),
     ];
     let mut table = Table::new(&columns, terminal);
-    for row in rows {
+    for row in rows.iter().filter(|row| !row.belongs_to_another(rows)) {
         table.row(&row.cells(now));
     }
     table.render()
 }
 
 impl Row {
-    fn cells(&self, now: Timestamp) -> [(Style, String); 8] {
+    fn cells(&self, now: Timestamp) -> [(Style, String); 9] {
         let info = &self.info;
         let dead_letters = self.name.ends_with(DEAD_LETTER_SUFFIX) && info.length > 0;
         let age = |ms| human::ago(ms, now);
@@ -90,6 +112,10 @@ impl Row {
                 if self.groups.is_empty() { dash() } else { lag.map_or_else(unknown, human::count) },
             ),
             (Style::Plain, if self.groups.is_empty() { dash() } else { human::count(pending) }),
+            match self.dead_letters {
+                0 => (Style::Plain, dash()),
+                letters => (Style::Warning, human::count(letters)),
+            },
         ]
     }
 
@@ -109,6 +135,7 @@ impl Row {
             "first_id": self.info.first_id.map(|id| id.to_string()),
             "last_id": self.info.last_generated_id.to_string(),
             "bytes": self.info.bytes,
+            "dead_letters": self.dead_letters,
             "groups": self.groups,
         })
     }

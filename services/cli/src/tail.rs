@@ -30,7 +30,8 @@ pub(crate) async fn run(
         .after
         .as_deref()
         .map(|text| moment::position_before(text, &ZonedDateTime::now()))
-        .transpose()?;
+        .transpose()
+        .map_err(|source| Failure::Moment { flag: "--after", source })?;
     let mut streams = options.streams.clone();
     streams.sort_unstable();
     streams.dedup();

@@ -182,6 +182,23 @@ fn prefix(text: &str, columns: usize) -> &str {
     text
 }
 
+/// The lines of a text that is broken at blanks; a word that is too long by itself stays whole.
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<&str> {
+    let (mut lines, mut start, mut end) = (Vec::new(), 0, 0);
+    for word in text.split(' ') {
+        // Where the word lies in the text: the blank before it is not part of it.
+        let from = if end == 0 && start == 0 { 0 } else { end + 1 };
+        let to = from + word.len();
+        if from > start && width(&text[start..to]) > columns {
+            lines.push(&text[start..end]);
+            start = from;
+        }
+        end = to;
+    }
+    lines.push(&text[start..]);
+    lines
+}
+
 /// Text from elsewhere with its control characters and changes of direction written out (`\n`, `\u{1b}`).
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| {

@@ -30,10 +30,11 @@ pub struct RedisServerBuilder {
 }
 
 impl RedisServerBuilder {
-    /// Adds a setting as `redis-server` takes it, for example `("appendonly", "yes")`.
+    /// Adds a setting as `redis-server` takes it, for example `("appendonly", "yes")`; several values apart by blanks.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
-        self.arguments.extend([format!("--{name}"), value.to_owned()]);
+        self.arguments.push(format!("--{name}"));
+        self.arguments.extend(value.split(' ').map(str::to_owned));
         self
     }
 

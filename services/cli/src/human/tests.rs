@@ -29,6 +29,7 @@ fn thousands_stand_apart() {
     assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     assert_eq!(counted(1, "event"), "1 event");
     assert_eq!(counted(2_000, "event"), "2,000 events");
+    assert_eq!((counted(1, "entry"), counted(2, "entry")), ("1 entry".to_owned(), "2 entries".to_owned()));
 }
 
 #[test]

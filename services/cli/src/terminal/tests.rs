@@ -31,6 +31,21 @@ fn wide_characters_count_as_the_columns_they_take() {
 }
 
 #[test]
+fn a_text_is_wrapped_at_blanks_and_none_of_it_is_lost() {
+    let text = "分類器 of everything that averyveryverylongword says,  twice";
+    for columns in 1..70 {
+        let lines = wrapped(text, columns);
+        assert_eq!(lines.join(" "), text);
+        assert!(
+            lines.iter().all(|line| width(line) <= columns || !line.contains(' ')),
+            "{columns}: {lines:?}"
+        );
+    }
+    assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+    assert_eq!(wrapped("", 7), [""]);
+}
+
+#[test]
 fn colours_do_not_count_as_columns_and_are_always_ended() {
     let line = line(&[(Style::Failure, "0123456789"), (Style::Bold, "abcdefghij")]);
     let shown = line.render(Terminal { colors: true, width: Some(15) });

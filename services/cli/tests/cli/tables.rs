@@ -38,7 +38,7 @@ fn streams_lists_every_stream_for_people_and_programs() {
     assert!(lines[0].starts_with("STREAM"), "{table}");
     let words: Vec<_> = lines[1].split_whitespace().collect();
     assert_eq!((words[0], words[1]), ("inference-events", "3"), "{table}");
-    assert_eq!(words[words.len() - 3..], ["1", "1", "1"], "groups, lag, pending: {table}");
+    assert_eq!(words[words.len() - 4..], ["1", "1", "1", "-"], "groups, lag, pending, dead letters: {table}");
 
     let listed = json(&stdout(&ended(synapse().args(["streams", "--json", "--redis-url", &server.url()]))));
     assert_eq!(listed.as_array().unwrap().len(), 2);
@@ -119,6 +119,43 @@ fn bad_settings_and_arguments_exit_with_64_and_help_with_0() {
         let help = ended(synapse().args(arguments));
         assert_eq!(help.status.code(), Some(0), "{arguments:?}");
         assert!(stdout(&help).contains("synapse"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_know_every_command_in_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&ended(synapse().args(["completions", shell])));
+        for command in
+            ["up", "publish", "tail", "streams", "groups", "dlq", "purge", "replay", "trim", "doctor"]
+        {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let commands = [
+        &["up"][..],
+        &["publish"],
+        &["tail"],
+        &["streams"],
+        &["groups"],
+        &["dlq", "list"],
+        &["dlq", "show"],
+        &["dlq", "replay"],
+        &["dlq", "purge"],
+        &["replay"],
+        &["trim"],
+        &["doctor"],
+        &["completions"],
+    ];
+    for command in commands {
+        let help = ended(synapse().args(command).arg("--help"));
+        assert_eq!(help.status.code(), Some(0), "{command:?}");
+        let example = format!("  synapse {}", command.join(" "));
+        assert!(stdout(&help).contains(&example), "{command:?}: {}", stdout(&help));
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use synapse_test_support::RedisServer;
 
 use crate::running::{Running, ended, output_of, stderr, stdout, synapse};
+use crate::screen::Screen;
 
 fn tail(server: &RedisServer, arguments: &[&str]) -> Command {
     let mut command = synapse();
@@ -197,6 +198,27 @@ fn after_redis_lost_its_data_it_goes_on_with_what_is_new() {
     tail.line("redis has lost entries");
     inference(&server, "*", "new", "True");
     tail.line("\"new\"");
+}
+
+#[test]
+fn on_a_terminal_lines_are_coloured_and_cut_to_its_width_also_when_that_changes() {
+    let server = RedisServer::new();
+    inference(&server, "1577836800040-0", "分類器分類器分類器", "False");
+    let screen = Screen::start(&mut tail(&server, &["inference-events", "--after", "0", "-n", "2"]), 80);
+    screen.until("…");
+    screen.resize(70);
+    inference(&server, "1577836800041-0", "分類器分類器分類器", "False");
+    let (shown, status) = screen.end();
+    assert_eq!(status.code(), Some(0), "{shown}");
+    let lines: Vec<_> = shown.lines().filter(|line| line.contains("inference-complete")).collect();
+    assert!(lines.iter().all(|line| line.contains("\u{1b}[31m")), "a failure is red: {lines:?}");
+    let columns = |line: &str| {
+        let plain: String =
+            line.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |(_, text)| text)).collect();
+        plain.trim_end().chars().map(|c| if c.is_ascii() || c == '…' { 1 } else { 2 }).sum::<usize>()
+    };
+    // A character of two columns may not fit into the last one.
+    assert!((79..=80).contains(&columns(lines[0])) && (69..=70).contains(&columns(lines[1])), "{lines:?}");
 }
 
 #[test]

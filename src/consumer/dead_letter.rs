@@ -43,10 +43,10 @@ impl Undertaker {
         let mut next_try = None;
         loop {
             letters.extend(self.shared.with(Dispatcher::take_burials));
-            while refused.front().is_some_and(|(at, _)| *at <= Instant::now()) {
+            let is_last = self.shared.drained.is_cancelled();
+            while refused.front().is_some_and(|(at, _)| is_last || *at <= Instant::now()) {
                 letters.extend(refused.pop_front().map(|(_, letter)| letter));
             }
-            let is_last = self.shared.drained.is_cancelled();
             while next_try.is_none_or(|at| at <= Instant::now())
                 && let Some(letter) = letters.pop_front()
             {

@@ -55,48 +55,75 @@ impl Keeper {
 
     /// Says that what is in hand is still being worked on, so that nobody takes it over.
     async fn renew(&self) -> Result<(), StreamError> {
+        for number in 0..self.shared.streams.len() {
+            of_this_stream_alone(self.renew_stream(number).await)?;
+        }
+        Ok(())
+    }
+
+    async fn renew_stream(&self, number: usize) -> Result<(), StreamError> {
         let shared = &self.shared;
-        for (number, stream) in shared.streams.iter().enumerate() {
-            let ids = shared.with(|dispatcher| dispatcher.of_stream(number));
-            for ids in ids.chunks(IDS_PER_COMMAND) {
-                let renew =
-                    async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
-                let others = shared.redis.ask(renew).await?;
-                shared.with(|dispatcher| {
-                    for id in others {
-                        dispatcher.forget(Place { stream: number, id });
-                    }
-                });
-            }
+        let stream = &shared.streams[number];
+        let ids = shared.with(|dispatcher| dispatcher.of_stream(number));
+        for ids in ids.chunks(IDS_PER_COMMAND) {
+            let renew =
+                async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
+            let others = shared.redis.ask(renew).await?;
+            shared.with(|dispatcher| {
+                for id in others {
+                    dispatcher.forget(Place { stream: number, id });
+                }
+            });
         }
         Ok(())
     }
 
     async fn sweep(&self) -> Result<(), StreamError> {
-        let shared = &self.shared;
-        let idle = GONE_AFTER.max(shared.config.min_idle * 2);
-        for stream in &shared.streams {
-            let sweep = async |connection: Connection| {
-                connection.delete_dead_consumers(&stream.name, &shared.config.group, idle).await
-            };
-            let gone = shared.redis.ask(sweep).await?;
-            if !gone.is_empty() {
-                info!(stream = %stream.name, group = shared.config.group, consumers = ?gone, "removed consumers that hold nothing and are gone");
-            }
+        for stream in &self.shared.streams {
+            of_this_stream_alone(self.sweep_stream(&stream.name).await)?;
         }
         Ok(())
+    }
+
+    async fn sweep_stream(&self, stream: &str) -> Result<(), StreamError> {
+        let group = &self.shared.config.group;
+        let idle = GONE_AFTER.max(self.shared.config.min_idle * 2);
+        let sweep =
+            async |connection: Connection| connection.delete_dead_consumers(stream, group, idle).await;
+        let gone = self.shared.redis.ask(sweep).await?;
+        if !gone.is_empty() {
+            info!(stream, group, consumers = ?gone, "removed consumers that hold nothing and are gone");
+        }
+        Ok(())
+    }
+}
+
+/// What the server refuses about one stream (its key is of another type, its group is gone) holds up no other: the
+/// task that reads sees to it.
+fn of_this_stream_alone(outcome: Result<(), StreamError>) -> Result<(), StreamError> {
+    match outcome {
+        Err(error @ StreamError::Refused { .. }) if !error.is_transient() => {
+            debug!(%error, "a stream is left out for the moment");
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 
 /// Takes over the entries of consumers that have not been heard of for `min_idle`, as far as there is room.
 pub(super) async fn take_over(shared: &Shared) -> Result<(), StreamError> {
     for number in 0..shared.streams.len() {
-        let mut cursor = EntryId::MIN;
-        while !shared.stop.is_cancelled() && shared.room(1) > 0 {
-            cursor = take_over_page(shared, number, cursor).await?;
-            if cursor == EntryId::MIN {
-                break;
-            }
+        of_this_stream_alone(take_over_stream(shared, number).await)?;
+    }
+    Ok(())
+}
+
+async fn take_over_stream(shared: &Shared, number: usize) -> Result<(), StreamError> {
+    let mut cursor = EntryId::MIN;
+    while !shared.stop.is_cancelled() && shared.room(1) > 0 {
+        cursor = take_over_page(shared, number, cursor).await?;
+        if cursor == EntryId::MIN {
+            break;
         }
     }
     Ok(())

@@ -148,6 +148,11 @@ impl Replay {
         Ok(true)
     }
 
+    /// When it is time for the next piece: [`advance`](Self::advance) waits until then, its caller may do so instead.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Progress {
         self.progress

@@ -22,9 +22,11 @@ mod pending;
 mod pending_entries;
 mod range;
 pub mod read;
+mod records;
 pub mod reply;
 pub(crate) mod resp;
 mod server;
+mod shared;
 pub mod trim;
 pub mod wire;
 
@@ -39,6 +41,7 @@ pub use info::StreamInfo;
 pub use pending::Pending;
 pub use pending_entries::PendingEntry;
 pub use server::ServerInfo;
+pub use shared::SharedConnection;
 
 /// Model events: Helox writes, Cyrex reads.
 pub const MODEL_EVENTS: &str = "model-events";
@@ -95,6 +98,19 @@ impl EntryId {
             Some(seq) => Self { ms: self.ms, seq },
             None => match self.ms.checked_add(1) {
                 Some(ms) => Self { ms, seq: 0 },
+                None => self,
+            },
+        }
+    }
+}
+
+impl EntryId {
+    /// The greatest id less than this one; itself for [`EntryId::MIN`].
+    pub const fn previous(self) -> Self {
+        match self.seq.checked_sub(1) {
+            Some(seq) => Self { ms: self.ms, seq },
+            None => match self.ms.checked_sub(1) {
+                Some(ms) => Self { ms, seq: u64::MAX },
                 None => self,
             },
         }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use synapse_rs::{
     EntryId, RedisSettings,
-    stream::{BlockingConnection, Connection, StreamError, dead_letter::DeadLetter, read::Member},
+    stream::{
+        BlockingConnection, Connection, SharedConnection, StreamError, dead_letter::DeadLetter, pages::Pages,
+        read::Member,
+    },
 };
 use synapse_test_support::{RedisServer, free_port};
 
@@ -219,4 +222,54 @@ async fn a_lock_has_one_holder_until_it_is_released_or_its_time_is_up() {
     assert!(!shared.release_lock("lock", "a").await.unwrap());
     assert!(shared.release_lock("lock", "b").await.unwrap());
     assert!(shared.hold_lock("lock", "a", long).await.unwrap());
+}
+
+#[tokio::test]
+async fn pages_give_a_range_once_in_either_direction_whatever_its_size() {
+    let server = RedisServer::new();
+    let (shared, _) = connect(&server).await;
+    let mut ids = Vec::new();
+    for n in 0..1_500 {
+        let value = "x".repeat(if n == 700 { 6 << 20 } else { 10 });
+        ids.push(shared.append("s", [("v", value)], None).await.unwrap());
+    }
+    let mut forth = Pages::new("s", ids[3], ids[1_400]);
+    let mut back = Pages::newest_first("s", ids[1_400], ids[3]);
+    for pages in [&mut forth, &mut back] {
+        let mut found = Vec::new();
+        while pages.position().is_some() {
+            found.extend(pages.next(&shared).await.unwrap().into_iter().map(|entry| entry.id));
+        }
+        found.sort_unstable();
+        assert_eq!(found, ids[3..=1_400]);
+        assert!(pages.next(&shared).await.unwrap().is_empty());
+    }
+    assert_eq!(Pages::new("s", ids[5], ids[4]).position(), None);
+}
+
+#[tokio::test]
+async fn a_shared_connection_outlives_a_restart_of_the_server() {
+    let mut server = RedisServer::new();
+    let shared = SharedConnection::new(settings(&server));
+    shared.ask(|connection| async move { connection.ping().await }).await.unwrap();
+    server.kill();
+    let gone = shared.ask(|connection| async move { connection.ping().await }).await.unwrap_err();
+    assert!(matches!(gone, StreamError::Unreachable { .. }));
+    server.start();
+    synapse_test_support::eventually("redis is reached again", async || {
+        shared.ask(|connection| async move { connection.ping().await }).await.ok()
+    })
+    .await;
+    // Killed and started while nobody asks: not noticed at all.
+    server.kill();
+    server.start();
+    shared.ask(|connection| async move { connection.ping().await }).await.unwrap();
+}
+
+#[test]
+fn next_and_previous_are_each_other_s_opposite_but_at_the_ends() {
+    for id in [EntryId::new(1, 0), EntryId::new(1, 7), EntryId::new(2, u64::MAX)] {
+        assert_eq!((id.next().previous(), id.previous().next()), (id, id));
+    }
+    assert_eq!((EntryId::MIN.previous(), EntryId::MAX.next()), (EntryId::MIN, EntryId::MAX));
 }

@@ -31,8 +31,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def run_platform(data_dir: Path, port: int, *arguments: str) -> Process:
-    """Starts what `make run` starts, on a port of its own."""
-    env = {"PYTHONPATH": str(EXAMPLES), "DATA_DIR": str(data_dir), "SYNAPSE_GATEWAY_PORT": str(port)}
+    """Starts what `make run` starts, on ports of its own."""
+    ports = {"SYNAPSE_GATEWAY_PORT": str(port), "SYNAPSE_HUB_PORT": "0"}
+    env = {"PYTHONPATH": str(EXAMPLES), "DATA_DIR": str(data_dir), **ports}
     return Process([sys.executable, "-m", "cyrex.platform", *arguments], env=env)
 
 
@@ -48,7 +49,7 @@ def test_the_demo_flows_and_leaves_nothing_behind(
     assert "tail inference-events" in "\n".join(running.log)
     assert get(f"http://127.0.0.1:{port}/health")[0] == 200
     children = descendants(running.pid)
-    assert len(children) >= 3, "synapse up, redis-server, synapse-gateway"
+    assert len(children) >= 4, "synapse up, redis-server, synapse-gateway, synapse-hub"
 
     status = running.stop(end)
     assert status == (0 if end == signal.SIGINT else -signal.SIGKILL), running.tail()

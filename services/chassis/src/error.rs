@@ -6,6 +6,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
+use synapse_rs::stream::StreamError;
 
 /// An error that a client is told: `{"error": {"code": "…", "message": "…"}}` with a fitting status.
 ///
@@ -60,10 +61,47 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message } });
         let mut response = (self.status, Json(body)).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Gives an error the form of the routes that were there before us: `{"error": "…", "code": "…"}`.
+///
+/// To be laid around such routes by [`axum::middleware::map_response`].
+#[expect(clippy::unused_async, reason = "the form of a middleware")]
+pub async fn flat(mut response: Response) -> Response {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = json!({ "error": error.message, "code": error.code });
+    (parts.status, parts.headers, Json(body)).into_response()
+}
+
+/// What Redis could not do is told by what the client can do about it; the rest is for the log.
+impl From<StreamError> for ApiError {
+    fn from(error: StreamError) -> Self {
+        if error.is_transient() {
+            tracing::debug!(%error, "a request could not ask redis");
+            return Self::unavailable("redis_unavailable", "redis does not answer for the moment; try again");
+        }
+        match &error {
+            StreamError::Refused { command, .. } if error.code() == Some("WRONGTYPE") => Self::new(
+                StatusCode::CONFLICT,
+                "wrong_type",
+                format!("{command}: the key is there, but is no stream; rename it or use another name"),
+            ),
+            _ => Self::internal(&error),
+        }
     }
 }
 

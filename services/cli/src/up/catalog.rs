@@ -16,12 +16,20 @@ pub(crate) struct Service {
 }
 
 /// All of them. A service whose executable is not there is left out, and said so.
-pub(crate) const SERVICES: [Service; 1] = [Service {
-    name: "gateway",
-    binary: "synapse-gateway",
-    default_port: 5008,
-    offers: "Socket.IO at /socket.io/, WebSocket at /ws",
-}];
+pub(crate) const SERVICES: [Service; 2] = [
+    Service {
+        name: "gateway",
+        binary: "synapse-gateway",
+        default_port: 5008,
+        offers: "Socket.IO at /socket.io/, WebSocket at /ws",
+    },
+    Service {
+        name: "hub",
+        binary: "synapse-hub",
+        default_port: 8002,
+        offers: "the streams over HTTP: /streams, /events/…, /dlq; /openapi.json",
+    },
+];
 
 impl Service {
     /// What its settings start with: `SYNAPSE_GATEWAY_`.

@@ -16,24 +16,29 @@ use crate::{
     running::{Running, clean, ended, stderr, stdout, synapse},
 };
 
+/// The packages of all services, named as their binaries.
+const SERVICES: [&str; 2] = ["synapse-gateway", "synapse-hub"];
+
 /// The folder of the binary under test, with every service built there.
 fn built() -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_synapse")).parent().unwrap();
-    // Tests of the whole workspace have built it; tests of this package alone have not.
-    if !folder.join("synapse-gateway").exists() {
+    // Tests of the whole workspace have built them; tests of this package alone have not.
+    if !SERVICES.iter().all(|service| folder.join(service).exists()) {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--package", "synapse-gateway", "--target-dir"]).arg(folder.parent().unwrap());
+        build.arg("build").args(SERVICES.iter().flat_map(|service| ["--package", service]));
+        build.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().unwrap().success(), "the gateway can't be built");
+        assert!(build.status().unwrap().success(), "the services can't be built");
     }
     folder.to_owned()
 }
 
 fn up(data: &TempDir) -> Command {
     let mut command = clean(&built().join("synapse"));
-    command.arg("up").arg("--data-dir").arg(data.path()).env("SYNAPSE_GATEWAY_PORT", "0");
+    command.arg("up").arg("--data-dir").arg(data.path());
+    command.env("SYNAPSE_GATEWAY_PORT", "0").env("SYNAPSE_HUB_PORT", "0");
     command
 }
 

@@ -1,0 +1,178 @@
+//! `POST /replay`, `GET /replay/{id}`, `DELETE /replay/{id}`.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
+use synapse_chassis::error::ApiError;
+use synapse_rs::{EntryId, Filter, replay};
+use utoipa::ToSchema;
+
+use crate::{
+    hub::Hub,
+    jobs::{self, Record, Work},
+    request::{Query, body, check_json, check_name, check_writable, cut, moment, parse},
+    streams::no_such_stream,
+};
+
+/// How long a request waits for its replay to end before it is answered with 202.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A range of a stream, to be copied onto a stream.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
+    /// The stream to copy from.
+    #[schema(example = "inference-events")]
+    pub stream: String,
+    /// The stream to copy onto; the same if not given.
+    pub onto: Option<String>,
+    /// The first entry: an id, or a time (RFC 3339).
+    #[schema(example = "2026-11-23T09:00:00Z")]
+    pub from: Option<String>,
+    /// The last entry: an id, or a time; never one that was appended after the replay began.
+    pub to: Option<String>,
+    /// Which events, all if not given.
+    #[serde(rename = "where", default)]
+    #[schema(value_type = Object)]
+    pub condition: Value,
+    /// How many at most.
+    #[schema(minimum = 1)]
+    pub limit: Option<u64>,
+    /// How many each second at most.
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    pub events_per_second: Option<NonZeroU32>,
+}
+
+impl ReplayRequest {
+    fn read(self, maxlen: u64) -> Result<replay::Request, ApiError> {
+        let onto = self.onto.unwrap_or_else(|| self.stream.clone());
+        check_name("stream", &self.stream)?;
+        check_name("stream", &onto)?;
+        check_writable(&onto)?;
+        if self.limit == Some(0) {
+            return Err(ApiError::bad_request("invalid_request", "limit is 0, expected 1 or more"));
+        }
+        let from = self.from.as_deref().map(|from| moment("from", from)).transpose()?;
+        let to = self.to.as_deref().map(last_at).transpose()?;
+        Ok(replay::Request {
+            from: from.unwrap_or(EntryId::MIN),
+            to: to.unwrap_or(EntryId::MAX),
+            filter: Filter::from_json(&self.condition)
+                .map_err(|error| ApiError::bad_request("invalid_where", error.to_string()))?,
+            limit: self.limit,
+            events_per_second: self.events_per_second,
+            maxlen,
+            ..replay::Request::new(self.stream, onto)
+        })
+    }
+}
+
+/// All entries of a time belong to it.
+fn last_at(text: &str) -> Result<EntryId, ApiError> {
+    let id = moment("to", text)?;
+    Ok(if text.contains('-') && text.parse::<EntryId>().is_ok() { id } else { EntryId::new(id.ms, u64::MAX) })
+}
+
+/// Copies a range of a stream onto a stream, each entry with `replay_of`. What takes long goes on after the answer.
+#[utoipa::path(
+    post, path = "/replay", operation_id = "start_replay", tag = "replay",
+    request_body(content = ReplayRequest, content_type = "application/json"),
+    responses(
+        (status = 200, description = "it has ended", body = Record),
+        (status = 202, description = "it goes on; its `Location` tells how far it is", body = Record),
+        (status = 404, description = "no such stream"),
+        (status = 409, description = "one of the keys is no stream"),
+        (status = 429, description = "too many replays at once"),
+    ),
+)]
+pub async fn start(State(hub): State<Arc<Hub>>, request: Request) -> Result<Response, ApiError> {
+    Query::read(request.uri().query(), &[])?;
+    check_json(request.headers())?;
+    let (body, _memory) = body(&hub, request).await?;
+    let asked: Value = parse(&body)?;
+    let request = parse::<ReplayRequest>(&body)?.read(hub.settings.retention.hard_limit)?;
+    let place = hub.jobs.place()?;
+    let asking = &request;
+    let begun = hub.ask(|connection| async move {
+        let source = connection.extent(&asking.from_stream).await?;
+        connection.extent(&asking.to_stream).await?;
+        match source {
+            Some(_) => replay::Replay::begin(&connection, asking.clone()).await.map(Some),
+            None => Ok(None),
+        }
+    });
+    let begun = begun.await?.ok_or_else(|| no_such_stream(&request.from_stream))?;
+    Ok(answer(hub.jobs.start(place, Work::Replay(Box::new(begun)), asked, PATIENCE).await))
+}
+
+/// How far a replay is.
+#[utoipa::path(
+    get, path = "/replay/{id}", operation_id = "find_replay", tag = "replay",
+    params(("id" = String, Path, description = "the replay's id")),
+    responses((status = 200, description = "what is known of it, for a day", body = Record), (status = 404, description = "nothing is known of it")),
+)]
+pub async fn find(
+    State(hub): State<Arc<Hub>>,
+    uri: http::Uri,
+    id: Result<Path<String>, axum::extract::rejection::PathRejection>,
+) -> Result<Json<Record>, ApiError> {
+    Query::read(uri.query(), &[])?;
+    let id = &replay_id(id)?;
+    let jobs = &hub.jobs;
+    let found = hub.ask(|connection| async move { jobs.find(&connection, id).await }).await?;
+    found.map(Json).ok_or_else(|| no_such_replay(id))
+}
+
+/// Stops a replay; what it has copied stays.
+#[utoipa::path(
+    delete, path = "/replay/{id}", operation_id = "cancel_replay", tag = "replay",
+    params(("id" = String, Path, description = "the replay's id")),
+    responses(
+        (status = 200, description = "it has ended", body = Record),
+        (status = 202, description = "it will end soon", body = Record),
+        (status = 404, description = "nothing is known of it"),
+    ),
+)]
+pub async fn cancel(
+    State(hub): State<Arc<Hub>>,
+    uri: http::Uri,
+    id: Result<Path<String>, axum::extract::rejection::PathRejection>,
+) -> Result<Response, ApiError> {
+    Query::read(uri.query(), &[])?;
+    let id = &replay_id(id)?;
+    let jobs = &hub.jobs;
+    let found = hub.ask(|connection| async move { jobs.cancel(&connection, id).await }).await?;
+    found.map(answer).ok_or_else(|| no_such_replay(id))
+}
+
+/// 200 with what has ended, 202 with what goes on.
+pub fn answer(record: Record) -> Response {
+    let location = HeaderValue::from_str(&format!("/replay/{}", record.id));
+    let is_running = record.state == jobs::State::Running;
+    let status = if is_running { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let mut response = (status, Json(record)).into_response();
+    if let (true, Ok(location)) = (is_running, location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn replay_id(id: Result<Path<String>, axum::extract::rejection::PathRejection>) -> Result<String, ApiError> {
+    let Path(id) = id.map_err(|error| ApiError::bad_request("invalid_path", error.body_text()))?;
+    // Nothing else is an id of ours, and none of it ends up in a key.
+    id.parse::<uuid::Uuid>().map(|id| id.to_string()).map_err(|_| no_such_replay(&id))
+}
+
+fn no_such_replay(id: &str) -> ApiError {
+    ApiError::not_found(
+        "replay_not_found",
+        format!("there is no replay {:?}, or it ended more than a day ago", cut(id)),
+    )
+}

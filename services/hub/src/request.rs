@@ -1,0 +1,303 @@
+//! What clients may write in paths, queries and bodies.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use axum::{
+    RequestPartsExt as _,
+    extract::{FromRequestParts, Path, Request},
+};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+use synapse_chassis::error::ApiError;
+use synapse_rs::{EntryId, Filter, stream::DEAD_LETTER_SUFFIX};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Duration, timeout},
+};
+
+use crate::hub::Hub;
+
+/// The longest name of a stream or group, in bytes.
+pub const MAX_NAME_BYTES: usize = 512;
+/// How long a whole body may take.
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a body waits for memory.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The names in a path, `{stream}` and `{group}`, percent-decoded.
+#[derive(Debug)]
+pub struct Names {
+    /// The stream.
+    pub stream: String,
+    /// The group; empty where the path has none.
+    pub group: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Path(mut names) = parts
+            .extract::<Path<HashMap<String, String>>>()
+            .await
+            .map_err(|error| ApiError::bad_request("invalid_path", error.body_text()))?;
+        let stream = names.remove("stream").unwrap_or_default();
+        check_name("stream", &stream)?;
+        let group = names.remove("group");
+        if let Some(group) = &group {
+            check_name("group", group)?;
+        }
+        Ok(Self { stream, group: group.unwrap_or_default() })
+    }
+}
+
+/// Refuses names that no stream or group can sensibly have.
+pub fn check_name(what: &'static str, name: &str) -> Result<(), ApiError> {
+    let code = if what == "group" { "invalid_group" } else { "invalid_stream" };
+    if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        let bytes = name.len();
+        return Err(ApiError::bad_request(
+            code,
+            format!("the name of the {what} has {bytes} bytes, expected 1 to {MAX_NAME_BYTES}"),
+        ));
+    }
+    if let Some(found) = name.chars().find(|c| c.is_control()) {
+        return Err(ApiError::bad_request(
+            code,
+            format!("the name of the {what} has the control character {found:?}, which none can have"),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses streams that only the platform itself writes to.
+pub fn check_writable(stream: &str) -> Result<(), ApiError> {
+    if stream.ends_with(DEAD_LETTER_SUFFIX) {
+        return Err(ApiError::bad_request(
+            "invalid_stream",
+            format!(
+                "{stream:?} holds dead letters, which only consumers write; publish to the stream itself"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The parameters of a query, in order.
+#[derive(Debug)]
+pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    /// Reads them, and refuses those that nobody knows.
+    pub fn read(query: Option<&'a str>, known: &[&str]) -> Result<Self, ApiError> {
+        let parameters: Vec<_> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
+        match parameters.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
+            None => Ok(Self(parameters)),
+            Some((name, _)) => Err(ApiError::bad_request(
+                "unknown_parameter",
+                format!("unknown parameter {:?}; known are {}", cut(name), known.join(", ")),
+            )),
+        }
+    }
+
+    /// A parameter that may be there once.
+    pub fn one(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(ApiError::bad_request(
+                "repeated_parameter",
+                format!("{name} is given twice; give it once"),
+            ));
+        }
+        Ok(first)
+    }
+
+    /// All values of a parameter.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// How many are asked for: 1 to `most`.
+    pub fn count(&self, default: usize, most: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.one("count")? else { return Ok(default) };
+        text.parse().ok().filter(|count| (1..=most).contains(count)).ok_or_else(|| {
+            ApiError::bad_request("invalid_count", format!("count is {:?}, expected 1 to {most}", cut(text)))
+        })
+    }
+
+    /// The condition of all `where` parameters.
+    pub fn filter(&self) -> Result<Filter, ApiError> {
+        Filter::from_pairs(self.all("where"))
+            .map_err(|error| ApiError::bad_request("invalid_where", error.to_string()))
+    }
+}
+
+/// An entry id, or the first one that a time can have: `1795424694440-0`, `2026-11-23T09:00:00Z`.
+pub fn moment(name: &str, text: &str) -> Result<EntryId, ApiError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    // A blank is what a + in a query means.
+    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
+    let ms = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    ms.map(|ms| EntryId::new(ms, 0)).ok_or_else(|| {
+        ApiError::bad_request(
+            "invalid_id",
+            format!(
+                "{name} is {:?}, expected an entry id (1795424694440-0) or a time (2026-11-23T09:00:00Z)",
+                cut(text)
+            ),
+        )
+    })
+}
+
+/// A body of JSON within its limit, and the memory it takes.
+pub async fn body(hub: &Hub, request: Request) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
+    let limit = hub.settings.max_body_bytes;
+    let too_large = || {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body has more than {limit} bytes; send fewer events at once"),
+        )
+    };
+    let announced = length_of(request.headers());
+    if announced.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large());
+    }
+    let bytes = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+    let kib = u32::try_from(bytes.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
+    let permit = timeout(MEMORY_TIMEOUT, hub.bodies.clone().acquire_many_owned(kib)).await;
+    let Ok(Ok(permit)) = permit else {
+        return Err(ApiError::unavailable("busy", "too many bodies at once; try again"));
+    };
+    let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), limit)).await;
+    match read {
+        Ok(Ok(body)) => Ok((body, permit)),
+        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::bad_request("body_incomplete", "the body did not arrive as a whole")),
+        Err(_) => Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("the body took longer than {BODY_TIMEOUT:?}"),
+        )),
+    }
+}
+
+/// Refuses bodies that say to be something else than JSON.
+pub fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or_default());
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_json",
+        "send JSON, with the header Content-Type: application/json",
+    ))
+}
+
+/// A body as a value of this form.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let code = if error.is_data() { "invalid_request" } else { "invalid_json" };
+        ApiError::bad_request(code, format!("the body is not what is expected: {error}"))
+    })
+}
+
+/// A body that may be left out.
+pub async fn optional_json<T: DeserializeOwned + Default>(
+    hub: &Hub,
+    request: Request,
+) -> Result<T, ApiError> {
+    let checked = check_json(request.headers());
+    let (body, _memory) = body(hub, request).await?;
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    checked?;
+    parse(&body)
+}
+
+/// A text for a message, cut short.
+pub fn cut(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+fn length_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_over_limit(error: &axum::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code<T>(result: Result<T, ApiError>) -> &'static str {
+        result.err().expect("refused").code
+    }
+
+    #[test]
+    fn names_have_up_to_512_bytes_and_no_control_characters() {
+        for name in ["s", "a/b", "ü%", &"x".repeat(512)] {
+            assert!(check_name("stream", name).is_ok(), "{name}");
+        }
+        for name in ["", "a\0b", "a\nb", &"x".repeat(513)] {
+            assert_eq!(code(check_name("stream", name)), "invalid_stream", "{name:?}");
+        }
+        assert_eq!(code(check_name("group", "")), "invalid_group");
+        assert_eq!(code(check_writable("s:dlq")), "invalid_stream");
+    }
+
+    #[test]
+    fn moments_are_ids_or_times() {
+        assert_eq!(moment("after", "5-3").unwrap(), EntryId::new(5, 3));
+        assert_eq!(moment("after", "5").unwrap(), EntryId::new(5, 0));
+        let time = EntryId::new(1_795_424_400_000, 0);
+        assert_eq!(moment("after", "2026-11-23T09:00:00Z").unwrap(), time);
+        assert_eq!(moment("after", "2026-11-23T10:00:00 01:00").unwrap(), time);
+        for text in ["", "x", "5-", "-5", "1969-01-01T00:00:00Z", "99999999999999999999999"] {
+            assert_eq!(code(moment("after", text)), "invalid_id", "{text}");
+        }
+    }
+
+    #[test]
+    fn queries_are_read_by_name_and_strangers_refused() {
+        let query = Query::read(Some("count=7&where=a%3D1&where=b=2"), &["count", "where"]).unwrap();
+        assert_eq!(query.count(1, 10).unwrap(), 7);
+        assert_eq!(query.all("where").collect::<Vec<_>>(), ["a=1", "b=2"]);
+        assert_eq!(code(query.one("where")), "repeated_parameter");
+        assert_eq!(code(query.count(1, 6)), "invalid_count");
+        assert_eq!(code(Query::read(Some("cuont=7"), &["count"])), "unknown_parameter");
+    }
+
+    #[test]
+    fn bodies_are_json_by_their_own_word() {
+        let check = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            check_json(&headers)
+        };
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/cloudevents+json"] {
+            assert!(check(kind).is_ok(), "{kind}");
+        }
+        for kind in ["text/plain", "application/jsonx", "multipart/form-data"] {
+            assert_eq!(code(check(kind)), "not_json", "{kind}");
+        }
+        assert_eq!(code(check_json(&HeaderMap::new())), "not_json");
+    }
+}

@@ -1,0 +1,188 @@
+//! Trims the streams, in one of all hubs.
+//!
+//! Who holds the lock `synapse:trimmer` trims. It lives for `TRIM_TAKEOVER` and is renewed three times as often, before each
+//! stream too; a hub that can't renew it stops, and another takes it when its time is up.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use synapse_rs::{
+    retention::{self, Features, Report},
+    stream::StreamError,
+};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::{hub::Hub, metrics, settings::TrimStreams};
+
+/// The key of the lock.
+pub const LOCK: &str = "synapse:trimmer";
+/// How long giving the lock up may take.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Trims when it is this hub's turn, until the hub leaves.
+pub async fn run(hub: Arc<Hub>) {
+    if hub.settings.trim_interval.is_zero() {
+        return;
+    }
+    let mut trimmer = Trimmer::new(hub.clone());
+    let beat = hub.settings.trim_takeover / 3;
+    while hub.shutdown.run_until_cancelled(trimmer.beat()).await.is_some() {
+        if hub.shutdown.run_until_cancelled(sleep(beat)).await.is_none() {
+            break;
+        }
+    }
+    trimmer.leave().await;
+}
+
+struct Trimmer {
+    hub: Arc<Hub>,
+    /// Who we are among all hubs.
+    owner: String,
+    is_elected: bool,
+    /// When the lock was last renewed.
+    renewed: Instant,
+    /// When the next round is due.
+    due: Instant,
+    told: Told,
+}
+
+impl Trimmer {
+    fn new(hub: Arc<Hub>) -> Self {
+        let now = Instant::now();
+        let owner = Uuid::now_v7().to_string();
+        Self { hub, owner, is_elected: false, renewed: now, due: now, told: Told::default() }
+    }
+
+    /// Renews the lock, and trims if it is ours and time.
+    async fn beat(&mut self) {
+        if !self.hold().await || Instant::now() < self.due {
+            return;
+        }
+        self.due = Instant::now() + self.hub.settings.trim_interval;
+        if let Err(error) = self.round().await {
+            metrics::trim_failed();
+            tracing::warn!(%error, "streams could not be trimmed; trying again in TRIM_INTERVAL");
+        }
+    }
+
+    /// Whether this hub is the one that trims.
+    async fn hold(&mut self) -> bool {
+        let ttl = self.hub.settings.trim_takeover;
+        let (owner, asked) = (self.owner.as_str(), Instant::now());
+        let held =
+            self.hub.redis.ask(|connection| async move { connection.hold_lock(LOCK, owner, ttl).await });
+        // Later than this it may be another's, whatever the answer.
+        let held = timeout(ttl / 2, held).await;
+        let is_held = matches!(held, Ok(Ok(true)));
+        if is_held {
+            self.renewed = asked;
+        }
+        if is_held != self.is_elected {
+            self.is_elected = is_held;
+            metrics::elected(is_held);
+            let (now, reason) =
+                (if is_held { "trimming" } else { "no longer trimming" }, "the lock among all hubs");
+            tracing::info!(reason, "{now}");
+        }
+        is_held
+    }
+
+    async fn round(&mut self) -> Result<(), StreamError> {
+        let hub = self.hub.clone();
+        // Asked anew each time: there may be another server behind the address.
+        let features = hub.redis.ask(|connection| async move { Features::probe(&connection).await }).await?;
+        let streams = match &hub.settings.trim_streams {
+            TrimStreams::Named(names) => names.clone(),
+            TrimStreams::All => hub.redis.ask(|connection| async move { connection.streams().await }).await?,
+        };
+        let policy = &hub.settings.retention;
+        for stream in streams.iter().map(String::as_str).filter(|stream| retention::is_trimmed(stream)) {
+            if self.renewed.elapsed() > hub.settings.trim_takeover / 3 && !self.hold().await {
+                return Ok(());
+            }
+            let trim =
+                |connection| async move { retention::trim(&connection, stream, policy, features).await };
+            match hub.redis.ask(trim).await {
+                Ok(Some(report)) => self.told.tell(stream, &report),
+                Ok(None) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    metrics::trim_failed();
+                    tracing::warn!(stream, %error, "the stream could not be trimmed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the lock up, so that another hub need not wait for it.
+    async fn leave(&mut self) {
+        if self.is_elected {
+            let owner = self.owner.as_str();
+            let released =
+                self.hub.redis.ask(|connection| async move { connection.release_lock(LOCK, owner).await });
+            // Nobody else can: its time will be up soon.
+            let _ = timeout(RELEASE_TIMEOUT, released).await;
+            metrics::elected(false);
+        }
+    }
+}
+
+/// What was told of groups, so that each thing is told once.
+#[derive(Debug, Default)]
+struct Told {
+    expired: HashMap<String, Vec<String>>,
+    cut: HashMap<String, Vec<retention::Cut>>,
+}
+
+impl Told {
+    fn tell(&mut self, stream: &str, report: &Report) {
+        metrics::trimmed(stream, report);
+        if report.removed.total() > 0 {
+            tracing::info!(stream, removed = ?report.removed, left = report.length, "trimmed");
+        }
+        let expired = self.expired.entry(stream.to_owned()).or_default();
+        for group in &report.expired {
+            metrics::group("synapse_group_expired", stream, group, 1.0);
+            if !expired.contains(group) {
+                tracing::warn!(
+                    stream,
+                    group,
+                    "nobody has used this group for GROUP_EXPIRY: entries it has not read are trimmed. Delete it (XGROUP DESTROY) if it is not needed"
+                );
+            }
+        }
+        for group in expired.iter().filter(|group| !report.expired.contains(group)) {
+            metrics::group("synapse_group_expired", stream, group, 0.0);
+        }
+        expired.clone_from(&report.expired);
+        self.tell_cuts(stream, report);
+    }
+
+    fn tell_cuts(&mut self, stream: &str, report: &Report) {
+        let before = self.cut.entry(stream.to_owned()).or_default();
+        for cut in &report.cut {
+            metrics::group("synapse_group_cut_entries", stream, &cut.group, cut.unread as f64);
+            if before.contains(cut) {
+                continue;
+            }
+            metrics::bitten(stream);
+            let (group, unread, pending) = (&cut.group, cut.unread, cut.pending);
+            if report.expired.contains(group) {
+                tracing::info!(stream, group, unread, "entries that an expired group had not read are gone");
+            } else {
+                tracing::error!(
+                    stream,
+                    group,
+                    unread,
+                    pending_too = pending,
+                    "a group has lost entries it needed: the stream had reached its hard limit (MAXLEN, or a publisher's own). Its consumers are too slow or away"
+                );
+            }
+        }
+        for gone in before.iter().filter(|was| report.cut.iter().all(|cut| cut.group != was.group)) {
+            metrics::group("synapse_group_cut_entries", stream, &gone.group, 0.0);
+        }
+        before.clone_from(&report.cut);
+    }
+}

@@ -106,7 +106,7 @@ impl Look<'_> {
             return None;
         }
         let problem =
-            "redis can't tell its lag: entries were deleted between those it has still to read".to_owned();
+            "redis can't tell its lag: it began in the midst of the stream, or entries that it has still to read were deleted".to_owned();
         Some(
             self.finding(Severity::Note, "lag-unknown", problem)
                 .advice("it is known again once the group has read to the end"),

@@ -100,7 +100,7 @@ fn dead_letters(stream: &StreamFacts) -> Option<Finding> {
             .stream(name)
             .advice("see why; once that is mended, replay them:")
             .synapse(&["dlq", "show", name])
-            .synapse(&["dlq", "replay", name]),
+            .synapse(&["dlq", "replay", name, "--all"]),
     )
 }
 

@@ -175,8 +175,8 @@ pub(crate) struct Listing {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 LAG are entries that no consumer of the group has been given yet, PENDING those that were and are not acknowledged. \
-OLDEST PENDING is how long ago the first of them was appended, TOUCHED when it was last delivered or renewed: \
-old and not touched for minutes means that nobody works on it.
+OLDEST is how long ago the first of those was appended, UNTOUCHED how long ago it was last delivered or renewed: \
+minutes mean that nobody works on it. DELIVERED is the age of the last entry that any consumer was given.
 
 Examples:
   synapse groups

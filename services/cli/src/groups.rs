@@ -72,9 +72,9 @@ fn table(rows: &[Row], now: Timestamp, terminal: Terminal) -> String {
         Right("CONSUMERS"),
         Right("LAG"),
         Right("PENDING"),
-        Right("OLDEST PENDING"),
-        Right("TOUCHED"),
-        Right("LAST DELIVERED"),
+        Right("OLDEST"),
+        Right("UNTOUCHED"),
+        Right("DELIVERED"),
     ];
     let mut table = Table::new(&columns, terminal);
     for row in rows {
@@ -101,7 +101,7 @@ impl Row {
             (warning(abandoned), group.lag.map_or_else(unknown, human::count)),
             (warning(hangs), human::count(group.pending)),
             (warning(hangs), group.oldest_pending.map_or_else(dash, human::span)),
-            (warning(hangs), group.oldest_pending_idle.map_or_else(dash, |idle| human::span(idle) + " ago")),
+            (warning(hangs), group.oldest_pending_idle.map_or_else(dash, human::span)),
             (Style::Plain, delivered),
         ]
     }

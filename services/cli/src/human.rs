@@ -28,6 +28,12 @@ pub(crate) fn ago(ms: u64, now: Timestamp) -> String {
     }
 }
 
+/// How old something of a time in milliseconds since 1970 is: `3m 20s`; `0ms` for a clock ahead of ours.
+pub(crate) fn age(ms: u64, now: Timestamp) -> String {
+    let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    span(Duration::from_millis(now_ms.saturating_sub(ms)))
+}
+
 /// Bytes in the largest binary unit below them: `512 B`, `1.4 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -182,9 +182,9 @@ fn lost(cut: &Cut) -> String {
 }
 
 fn table(rows: &[Row], is_rehearsal: bool, policy: &RetentionPolicy, terminal: Terminal) -> String {
-    use Column::{Left, Right};
+    use Column::{Left, Right, Words};
     let removed = if is_rehearsal { "WOULD GO" } else { "REMOVED" };
-    let columns = [Left("STREAM"), Right("ENTRIES"), Right(removed), Right("LEFT"), Left("WHAT KEEPS THEM")];
+    let columns = [Left("STREAM"), Right("ENTRIES"), Right(removed), Right("LEFT"), Words("WHAT KEEPS THEM")];
     let mut table = Table::new(&columns, terminal);
     for Row { stream, report } in rows {
         let (style, kept_by) = kept_by(report, policy);

@@ -18,7 +18,7 @@ pub fn describe() {
     describe_gauge!("synapse_group_pending", "Entries that a group was given and has not acknowledged");
     describe_gauge!(
         "synapse_group_oldest_pending_seconds",
-        "How long ago the first of a group's pending entries was last given to a consumer; 0 if there is none"
+        "How long ago the first of a group's pending entries was appended; 0 if there is none"
     );
     describe_gauge!("synapse_group_consumers", "Consumers of a group, idle ones included");
     describe_gauge!("synapse_trimmer_elected", "1 if this hub is the one that trims");

@@ -67,7 +67,7 @@ pub struct Group {
     pub lag: Option<u64>,
     /// Entries it was given and has not acknowledged.
     pub pending: u64,
-    /// How long ago the first of these was last given to a consumer, in milliseconds.
+    /// How long ago the first of these was appended, in milliseconds.
     pub oldest_pending_ms: Option<u64>,
     /// The last entry it was given.
     pub last_delivered_id: String,

@@ -37,9 +37,9 @@ pub(super) async fn run(json: bool, settings: &RedisSettings, terminal: Terminal
 }
 
 fn table(heaps: &[Heap], now: Timestamp, terminal: Terminal) -> String {
-    use Column::{Left, Right};
+    use Column::{Left, Right, Words};
     let columns =
-        [Left("STREAM"), Left("GROUP"), Right("LETTERS"), Right("OLDEST"), Right("NEWEST"), Left("REASONS")];
+        [Left("STREAM"), Left("GROUP"), Right("LETTERS"), Right("OLDEST"), Right("NEWEST"), Words("REASONS")];
     let mut table = Table::new(&columns, terminal);
     for heap in heaps {
         table.row(&cells(heap, now));
@@ -62,8 +62,8 @@ fn cells(heap: &Heap, now: Timestamp) -> [(Style, String); 6] {
         (Style::Bold, heap.stream.clone()),
         (Style::Plain, named(&heap.group)),
         (Style::Warning, human::count(heap.count) + more),
-        (Style::Plain, human::ago(heap.oldest.ms, now)),
-        (Style::Plain, human::ago(heap.newest.ms, now)),
+        (Style::Plain, human::age(heap.oldest.ms, now)),
+        (Style::Plain, human::age(heap.newest.ms, now)),
         (Style::Plain, reasons.join(", ")),
     ]
 }
@@ -96,8 +96,8 @@ mod tests {
             table(&[heap, unknown], now, Terminal { colors: false, width: None }),
             "\
 STREAM            GROUP              LETTERS  OLDEST  NEWEST  REASONS
-inference-events  analytics-service    1,234  5m ago  5s ago  rejected 1,200, max_deliveries 34
-inference-events  (none)              1,234+  5m ago  5s ago  (none) 7
+inference-events  analytics-service    1,234      5m      5s  rejected 1,200, max_deliveries 34
+inference-events  (none)              1,234+      5m      5s  (none) 7
 "
         );
     }

@@ -30,9 +30,9 @@ fn the_table_says_how_far_behind_and_what_hangs() {
     assert_eq!(
         table(&rows, now(), PLAIN),
         "\
-STREAM            GROUP              CONSUMERS    LAG  PENDING  OLDEST PENDING     TOUCHED  LAST DELIVERED
-inference-events  analytics-service          2  1,234        3          3m 20s  1m 40s ago          5s ago
-inference-events  analytics-service          0      ?        0               -           -          5s ago
+STREAM            GROUP              CONSUMERS    LAG  PENDING  OLDEST  UNTOUCHED  DELIVERED
+inference-events  analytics-service          2  1,234        3  3m 20s     1m 40s     5s ago
+inference-events  analytics-service          0      ?        0       -          -     5s ago
 "
     );
 }

@@ -61,6 +61,16 @@ fn until(server: &RedisServer, command: &str, is_so: impl Fn(&str) -> bool) {
     }
 }
 
+/// Waits until the server's clock has gone on by so much.
+fn let_pass(server: &RedisServer, span: Duration) {
+    let time = || {
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
+        Duration::from_secs(seconds) + Duration::from_micros(micros)
+    };
+    let end = time() + span;
+    while time() < end {}
+}
+
 /// Ten events with a group that has read them all, and one that waits for the next.
 fn well_used(server: &RedisServer) {
     for _ in 0..10 {
@@ -290,7 +300,7 @@ fn a_group_that_does_not_keep_up_is_found() {
     run(&server, "XGROUP CREATECONSUMER model-events readers one");
     run(&server, "XADD model-events * event x");
     assert_finds(&server, &[]);
-    std::thread::sleep(Duration::from_millis(2));
+    let_pass(&server, Duration::from_millis(5));
     let behind = ["warning behind model-events readers", "warning behind model-events realtime-gateway"];
     assert_finds_with(&server.url(), &["--hangs-after", "1ms"], &behind);
 }
@@ -370,7 +380,7 @@ fn consumers_that_were_left_behind_are_noted() {
         run(&server, &format!("XGROUP CREATECONSUMER model-events readers host-{number}"));
     }
     assert_finds(&server, &[]);
-    std::thread::sleep(Duration::from_millis(2));
+    let_pass(&server, Duration::from_millis(5));
     assert_finds_with(&server.url(), &["--hangs-after", "1ms"], &["note left-behind model-events readers"]);
 }
 

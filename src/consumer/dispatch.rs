@@ -51,8 +51,8 @@ pub(super) struct Rules {
     pub backoff: (Duration, Duration),
     /// How long an entry that is to be tried alone waits for the others to end.
     pub patience: Duration,
-    /// So many entries that are ready are enough.
-    pub ready: usize,
+    /// How many entries are read at once at most; twice as many that are ready are enough.
+    pub batch: usize,
     /// So many bytes of events in memory are enough.
     pub bytes: usize,
     /// So many entries in hand are enough, those that wait to be delivered again included.

@@ -9,7 +9,7 @@ use crate::stream::{Connection, EntryId, StreamError};
 ///
 /// `was_joined` says that it was there before: then it begins where all that came to us is acknowledged. What is
 /// in hand is made pending again, and what others had in hand may come a second time.
-pub(super) async fn join(shared: &Shared, number: usize, was_joined: bool) -> Result<(), StreamError> {
+pub(super) async fn join_group(shared: &Shared, number: usize, was_joined: bool) -> Result<(), StreamError> {
     let act = async |connection: Connection| {
         let name = &*shared.streams[number].name;
         let end = connection.last_id(name).await?;

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join;
 use metrics::counter;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Kind, dispatch::Place, join::join, reclaim::take_over, shared::Shared};
+use super::{Kind, dispatch::Place, join::join_group, reclaim::take_over, shared::Shared};
 use crate::{
     backoff::Backoff,
     stream::{BlockingConnection, Connection, Entry, EntryId, StreamError},
@@ -92,11 +93,17 @@ impl Poller {
         };
         let try_refused_at = (streams.len() < shared.streams.len()).then(|| Instant::now() + BLOCK);
         let mut entry_bytes = TYPICAL_ENTRY_BYTES;
+        let mut arrived = Vec::new();
         loop {
             // Room first: what is read must have a place to go.
-            let Some(room) = shared.stop.run_until_cancelled(room(&shared, entry_bytes)).await else {
-                return Ok(SessionEnd::Stopped);
+            let room = match shared.room(entry_bytes) {
+                0 => {
+                    shared.bring(std::mem::take(&mut arrived));
+                    shared.stop.run_until_cancelled(room(&shared, entry_bytes)).await
+                }
+                room => Some(room).filter(|_| !shared.stop.is_cancelled()),
             };
+            let Some(room) = room else { return Ok(SessionEnd::Stopped) };
             if try_refused_at.is_some_and(|at| at <= Instant::now()) {
                 return Ok(SessionEnd::TryRefused);
             }
@@ -104,13 +111,16 @@ impl Poller {
                 let _ = shared.stop.run_until_cancelled(sleep(BLOCK)).await;
                 continue;
             }
-            let read = self.read(&mut reader, client, &streams, room).await?;
+            // Redis answers the next question while what came last is decoded.
+            let decode = async { shared.bring(std::mem::take(&mut arrived)) };
+            let (read, ()) = join(self.read(&mut reader, client, &streams, room), decode).await;
+            let read = read?;
             backoff.reset();
             if std::mem::take(is_down) {
                 info!(group = shared.config.group, "reading again");
             }
             entry_bytes = mean_bytes(&read).unwrap_or(entry_bytes);
-            self.hand_in(read);
+            arrived = self.admit_all(read);
         }
     }
 
@@ -141,7 +151,7 @@ impl Poller {
         let mut streams = Vec::with_capacity(shared.streams.len());
         for (number, member) in self.members.iter_mut().enumerate() {
             let name = &shared.config.streams[number];
-            match join(&shared, number, member.was_joined).await {
+            match join_group(&shared, number, member.was_joined).await {
                 Ok(()) => {
                     if member.refused.take().is_some() {
                         info!(stream = name, group = shared.config.group, "the stream can be read again");
@@ -181,7 +191,7 @@ impl Poller {
                 let pending = reader.read_pending(shared.member(), name, after, room).await?;
                 let Some(last) = pending.last() else { break };
                 after = last.id;
-                self.bring(name, pending);
+                shared.bring(self.admit(name, pending));
             }
         }
         Ok(())
@@ -201,25 +211,27 @@ impl Poller {
         Ok(())
     }
 
-    fn hand_in(&mut self, read: Read) {
+    fn admit_all(&mut self, read: Read) -> Vec<(Place, u32, Entry)> {
+        let mut arrived = Vec::new();
         for (name, entries) in read {
             if let Some(last) = entries.last()
                 && let Some((_, position)) = self.positions.iter_mut().find(|(stream, _)| *stream == name)
             {
                 *position = last.id;
             }
-            self.bring(&name, entries);
+            arrived.extend(self.admit(&name, entries));
         }
+        arrived
     }
 
-    /// Entries that come for the first time, as far as we know.
-    fn bring(&self, name: &str, entries: Vec<Entry>) {
-        let Some(stream) = self.shared.number(name) else { return };
-        let place = |id| Place { stream, id };
-        let new: Vec<_> = self.shared.with(|dispatcher| {
-            entries.into_iter().filter(|entry| dispatcher.admit(place(entry.id), 1)).collect()
-        });
-        self.shared.bring(new.into_iter().map(|entry| (place(entry.id), 1, entry)));
+    /// Takes in hand what comes for the first time, as far as we know.
+    fn admit(&self, name: &str, entries: Vec<Entry>) -> Vec<(Place, u32, Entry)> {
+        let Some(stream) = self.shared.number(name) else { return Vec::new() };
+        let admit = |entry: Entry| (Place { stream, id: entry.id }, 1, entry);
+        self.shared.with(|dispatcher| {
+            let entries = entries.into_iter().map(admit);
+            entries.filter(|(place, deliveries, _)| dispatcher.admit(*place, *deliveries)).collect()
+        })
     }
 }
 

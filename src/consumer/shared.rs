@@ -75,7 +75,7 @@ impl Shared {
             max_deliveries: config.max_deliveries,
             backoff: config.backoff,
             patience: config.min_idle,
-            ready: config.batch,
+            batch: config.batch,
             bytes: config.max_in_hand_bytes,
             in_hand: MAX_IN_HAND,
         };

@@ -9,7 +9,7 @@ use super::{
     ConsumeError, ConsumerConfig, ConsumerStats, Delivery, Kind,
     dead_letter::Undertaker,
     dispatch::{Place, Verdict},
-    join::join,
+    join::join_group,
     poll::{Membership, Poller},
     position,
     reclaim::Keeper,
@@ -55,7 +55,7 @@ impl Subscription {
         match kind {
             Kind::Group => {
                 for number in 0..shared.streams.len() {
-                    join(&shared, number, false).await?;
+                    join_group(&shared, number, false).await?;
                 }
                 poller.members = vec![Membership { was_joined: true, refused: None }; shared.streams.len()];
             }

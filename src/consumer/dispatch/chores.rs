@@ -165,10 +165,12 @@ impl Dispatcher {
     /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
     pub(in crate::consumer) fn room(&self, entry_bytes: usize) -> usize {
         let bytes = self.rules.bytes.saturating_sub(self.in_hand.bytes());
-        if self.ready.len() >= self.rules.ready || self.in_hand.len() >= self.rules.in_hand || bytes == 0 {
+        // One batch to be taken, and one on its way.
+        let ready = (2 * self.rules.batch).saturating_sub(self.ready.len() + self.in_hand.arriving());
+        if ready == 0 || bytes == 0 || self.in_hand.len() >= self.rules.in_hand {
             return 0;
         }
-        (bytes / entry_bytes.max(1)).clamp(1, self.rules.ready)
+        (bytes / entry_bytes.max(1)).clamp(1, self.rules.batch.min(ready))
     }
 
     /// Entries ready to be taken, bytes of events in memory, entries in hand.

@@ -47,6 +47,8 @@ pub(super) struct InHand {
     bytes: usize,
     /// How many are with a handler, or settled without Redis having confirmed it.
     busy: usize,
+    /// How many are being decoded.
+    arriving: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl State {
 impl InHand {
     pub(super) fn new(streams: usize) -> Self {
         let streams = (0..streams).map(|_| OfStream::default()).collect();
-        Self { streams, count: 0, bytes: 0, busy: 0 }
+        Self { streams, count: 0, bytes: 0, busy: 0, arriving: 0 }
     }
 
     pub(super) fn insert(&mut self, place: Place, held: Held) -> bool {
@@ -80,6 +82,7 @@ impl InHand {
         let std::collections::btree_map::Entry::Vacant(vacant) = stream.entries.entry(place.id) else {
             return false;
         };
+        self.arriving += usize::from(held.state == State::Read);
         vacant.insert(held);
         self.count += 1;
         true
@@ -97,6 +100,8 @@ impl InHand {
         let Some(held) = self.get_mut(place) else { return };
         let before = std::mem::replace(&mut held.state, state);
         self.busy = self.busy + usize::from(state.is_busy()) - usize::from(before.is_busy());
+        self.arriving =
+            self.arriving + usize::from(state == State::Read) - usize::from(before == State::Read);
     }
 
     pub(super) fn set_deliveries(&mut self, place: Place, deliveries: u32) {
@@ -128,12 +133,17 @@ impl InHand {
         if let Some(held) = self.streams[place.stream].entries.remove(&place.id) {
             self.count -= 1;
             self.busy -= usize::from(held.state.is_busy());
+            self.arriving -= usize::from(held.state == State::Read);
         }
     }
 
     /// Nothing is with a handler, and Redis knows of all that was.
     pub(super) fn is_idle(&self) -> bool {
         self.busy == 0
+    }
+
+    pub(super) fn arriving(&self) -> usize {
+        self.arriving
     }
 
     pub(super) fn len(&self) -> usize {

@@ -101,7 +101,7 @@ impl World {
             max_deliveries: MAX_DELIVERIES,
             backoff: (Duration::from_secs(1), Duration::from_secs(8)),
             patience: MIN_IDLE,
-            ready: 1000,
+            batch: 1000,
             bytes: usize::MAX,
             in_hand: usize::MAX,
         };

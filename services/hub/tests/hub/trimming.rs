@@ -50,8 +50,9 @@ async fn what_is_old_goes_and_what_a_group_needs_stays() {
     assert_eq!(connection.length(STREAM).await.unwrap(), 410);
     assert_eq!(connection.info(STREAM).await.unwrap().unwrap().first_id, Some(ids[100]));
     connection.ack(STREAM, "cyrex-runtime", &ids).await.unwrap();
-    // The last one that it was given stays with those that it was not.
-    until_length(&connection, STREAM, 311).await;
+    // The last one that it was given stays with those that it was not, but where the server itself knows what is acknowledged.
+    let by_server = connection.has_commands(&["XACKDEL"]).await.unwrap()[0];
+    until_length(&connection, STREAM, if by_server { 310 } else { 311 }).await;
     assert_eq!(connection.length("somebody-elses").await.unwrap(), 10);
     assert_eq!(connection.length("model-events:dlq").await.unwrap(), 10);
     assert_eq!(hub.stop().await, Ended::InOrder);

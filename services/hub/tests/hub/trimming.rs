@@ -1,14 +1,11 @@
 //! The hub that trims.
 
-use std::process::Stdio;
-
 use synapse_chassis::service::Ended;
 use synapse_hub::trimmer::LOCK;
 use synapse_rs::stream::{Connection, idle_groups};
 use synapse_test_support::{RedisServer, eventually};
-use tokio::process::Command;
 
-use crate::support::{HOUR_MS, TestHub, append_old, connect, read_as_group};
+use crate::support::{HOUR_MS, HubProcess, TestHub, append_old, connect, read_as_group};
 
 const STREAM: &str = "model-events";
 const OFTEN: [(&str, &str); 2] = [("TRIM_INTERVAL", "50ms"), ("TRIM_TAKEOVER", "300ms")];
@@ -75,9 +72,7 @@ async fn every_stream_but_dead_letters_is_trimmed_if_asked() {
 async fn one_of_two_hubs_trims_and_the_other_takes_over_when_it_is_killed() {
     let redis = RedisServer::new();
     let connection = connect(&redis).await;
-    let mut first = Command::new(env!("CARGO_BIN_EXE_synapse-hub"));
-    first.env_clear().envs(OFTEN).env("REDIS_URL", redis.url()).env("PORT", "0").kill_on_drop(true);
-    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = HubProcess::start(&redis, &OFTEN).await;
     let elected = holder_other_than(&redis, None).await;
     let _second = TestHub::start(&redis, &OFTEN).await;
     append_old(&redis, STREAM, 30, 10).await;
@@ -89,7 +84,7 @@ async fn one_of_two_hubs_trims_and_the_other_takes_over_when_it_is_killed() {
     .await;
     assert_eq!(holder(&redis).as_deref(), Some(elected.as_str()), "the first goes on");
 
-    first.kill().await.unwrap();
+    first.child.kill().await.unwrap();
     let heir = holder_other_than(&redis, Some(&elected)).await;
     append_old(&redis, STREAM, 29, 10).await;
     until_length(&connection, STREAM, 0).await;

@@ -17,9 +17,9 @@ pub use sorting::{Progress, Sorting, Task};
 
 use crate::stream::{Connection, DEAD_LETTER_SUFFIX, Entry, EntryId, StreamError, pages::Pages};
 
-/// How many letters of a stream are looked at to count them; a stream keeps about 100,000.
-pub const MAX_COUNTED: u64 = 120_000;
-/// How many bytes of a stream's letters are looked at to count them.
+/// How many letters are looked at to count them, of all streams together; a stream keeps about 100,000.
+pub const MAX_COUNTED: u64 = 250_000;
+/// How many bytes of them.
 pub const MAX_COUNTED_BYTES: usize = 256 << 20;
 /// How many letters [`page`] gives at most.
 pub const MAX_PAGE: usize = 1_000;
@@ -33,9 +33,9 @@ pub const MAX_IDS: usize = 10_000;
 /// The dead letters of one group of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Heap {
-    /// The stream on which the events were.
+    /// The stream whose dead letters they are.
     pub stream: String,
-    /// The group that could not handle them; empty if the letters do not say.
+    /// The group that could not handle them; empty if the letters do not say, or were not looked at.
     pub group: String,
     /// How many there are.
     pub count: u64,
@@ -45,8 +45,24 @@ pub struct Heap {
     pub newest: EntryId,
     /// How many there are for each reason.
     pub reasons: BTreeMap<String, u64>,
-    /// Whether all were counted; else there are more than could be looked at.
+    /// Whether all letters of the stream were looked at; else there are more.
     pub complete: bool,
+}
+
+/// What may still be looked at.
+struct Budget {
+    letters: u64,
+    bytes: usize,
+}
+
+impl Budget {
+    fn whole() -> Self {
+        Self { letters: MAX_COUNTED, bytes: MAX_COUNTED_BYTES }
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.letters == 0 || self.bytes == 0
+    }
 }
 
 /// Which dead letters of a stream are meant; all by default.
@@ -80,26 +96,39 @@ pub fn stream_of(stream: &str) -> String {
 }
 
 /// The dead letters of all streams, by stream and group.
+///
+/// Those beyond [`MAX_COUNTED`] are told by stream alone.
 pub async fn list(connection: &Connection) -> Result<Vec<Heap>, StreamError> {
-    let mut found = Vec::new();
+    let (mut found, mut budget) = (Vec::new(), Budget::whole());
     for dead in connection.streams_like(&format!("*{DEAD_LETTER_SUFFIX}")).await? {
         let stream = dead.strip_suffix(DEAD_LETTER_SUFFIX).unwrap_or(&dead);
-        found.extend(count(connection, stream).await?);
+        if budget.is_used_up() {
+            found.extend(count_all(connection, stream).await?);
+        } else {
+            found.extend(count_within(connection, stream, &mut budget).await?);
+        }
     }
     Ok(found)
 }
 
 /// The dead letters of a stream, by group.
 pub async fn count(connection: &Connection, stream: &str) -> Result<Vec<Heap>, StreamError> {
+    count_within(connection, stream, &mut Budget::whole()).await
+}
+
+async fn count_within(
+    connection: &Connection,
+    stream: &str,
+    budget: &mut Budget,
+) -> Result<Vec<Heap>, StreamError> {
     let mut heaps: BTreeMap<String, Heap> = BTreeMap::new();
     let mut pages = Pages::new(stream_of(stream), EntryId::MIN, EntryId::MAX);
-    let (mut letters, mut bytes) = (0, 0);
-    while pages.position().is_some() && letters < MAX_COUNTED && bytes < MAX_COUNTED_BYTES {
+    while pages.position().is_some() && !budget.is_used_up() {
         for entry in pages.next(connection).await? {
-            letters += 1;
-            bytes += entry.size_bytes();
+            budget.letters = budget.letters.saturating_sub(1);
+            budget.bytes = budget.bytes.saturating_sub(entry.size_bytes());
             let letter = Letter::of(stream, &entry);
-            let heap = heaps.entry(letter.group.clone()).or_insert_with(|| Heap::of(&letter));
+            let heap = heaps.entry(letter.group.clone()).or_insert_with(|| Heap::of(stream, &letter));
             heap.count += 1;
             heap.newest = letter.id;
             *heap.reasons.entry(letter.reason).or_default() += 1;
@@ -109,10 +138,26 @@ pub async fn count(connection: &Connection, stream: &str) -> Result<Vec<Heap>, S
     Ok(heaps.into_values().map(|heap| Heap { complete, ..heap }).collect())
 }
 
+/// All that is known without looking at the letters; `None` if there are none.
+async fn count_all(connection: &Connection, stream: &str) -> Result<Option<Heap>, StreamError> {
+    let extent = connection.extent(&stream_of(stream)).await?;
+    Ok(extent.and_then(|extent| {
+        Some(Heap {
+            stream: stream.to_owned(),
+            group: String::new(),
+            count: extent.length,
+            oldest: extent.first_id?,
+            newest: extent.last_generated_id,
+            reasons: BTreeMap::new(),
+            complete: false,
+        })
+    }))
+}
+
 impl Heap {
-    fn of(first: &Letter) -> Self {
+    fn of(stream: &str, first: &Letter) -> Self {
         Self {
-            stream: first.stream.clone(),
+            stream: stream.to_owned(),
             group: first.group.clone(),
             count: 0,
             oldest: first.id,

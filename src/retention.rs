@@ -116,6 +116,8 @@ pub fn is_trimmed(stream: &str) -> bool {
 }
 
 /// What [`trim`] would do; `None` if there is no such stream.
+///
+/// It notes the groups that have no consumers ([`crate::stream::idle_groups`]), and changes nothing else.
 pub async fn look(
     connection: &Connection,
     stream: &str,

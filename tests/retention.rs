@@ -236,3 +236,26 @@ async fn a_server_without_the_command_is_known_by_asking_it() {
         retention::trim(&setup.connection, STREAM, &policy(), Features { acked: true }).await.unwrap();
     assert_eq!(report.unwrap().removed.age, if newer { 100 } else { 99 });
 }
+
+#[tokio::test]
+async fn a_server_that_knows_what_is_acknowledged_removes_it_behind_an_entry_that_hangs() {
+    let setup = Setup::new().await;
+    let features = Features::probe(&setup.connection).await.unwrap();
+    if !features.acked {
+        eprintln!("not tested: this redis-server has no XTRIM ACKED (8.2 and later have it)");
+        return;
+    }
+    setup.append(30, 300, 1);
+    setup.group("hangs", 200, 1).await;
+    setup.group("done", 250, 0).await;
+    let policy = policy();
+    let trim = || retention::trim(&setup.connection, STREAM, &policy, features);
+    let report = trim().await.unwrap();
+    assert_eq!(report.unwrap().removed.age, 199, "all that both have acknowledged");
+    // The gateway's group is behind: what the server knows is not the rule, and the script takes over.
+    setup.group(GATEWAY_GROUP, 0, 0).await;
+    let hanging = setup.connection.pending(STREAM, "hangs").await.unwrap().unwrap().first;
+    setup.connection.ack(STREAM, "hangs", &[hanging]).await.unwrap();
+    assert_eq!(trim().await.unwrap().unwrap().removed.age, 1);
+    assert_eq!(setup.connection.groups(STREAM).await.unwrap().len(), 3);
+}

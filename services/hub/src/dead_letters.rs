@@ -23,7 +23,7 @@ use crate::{
     jobs::{Record, Work},
     messages::raw,
     replay::answer,
-    request::{Names, Query, cut, moment, optional_json},
+    request::{Names, Query, check_limit, cut, moment, optional_json},
     streams::no_such_stream,
 };
 
@@ -46,7 +46,7 @@ pub struct DeadLetters {
 pub struct Pile {
     /// The stream the events were on.
     pub stream: String,
-    /// The group that could not handle them; empty if they do not say.
+    /// The group that could not handle them; empty if they do not say, or there are too many to look at.
     pub group: String,
     /// How many there are.
     pub count: u64,
@@ -56,7 +56,7 @@ pub struct Pile {
     pub newest: String,
     /// How many there are for each reason.
     pub reasons: BTreeMap<String, u64>,
-    /// Whether all were counted; else there are more.
+    /// Whether all of the stream were looked at; else there are more.
     pub complete: bool,
 }
 
@@ -135,7 +135,7 @@ pub struct ReplayLetters {
     #[schema(max_items = 10000)]
     pub ids: Option<Vec<String>>,
     /// The first so many only.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub limit: Option<u64>,
 }
 
@@ -227,9 +227,7 @@ pub async fn replay(
 }
 
 fn selection(names: &Names, asked: ReplayLetters) -> Result<Selection, ApiError> {
-    if asked.limit == Some(0) {
-        return Err(ApiError::bad_request("invalid_request", "limit is 0, expected 1 or more"));
-    }
+    check_limit(asked.limit)?;
     let ids = match asked.ids {
         Some(ids) if ids.len() > MAX_IDS => {
             let message = format!("{} ids, expected {MAX_IDS} at most", ids.len());

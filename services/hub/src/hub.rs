@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use synapse_chassis::{error::ApiError, service::Service};
 use synapse_rs::{
@@ -9,7 +9,10 @@ use synapse_rs::{
     shutdown::Shutdown,
     stream::{Connection, SharedConnection, StreamError},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::{gauges, jobs::Jobs, settings::Settings, trimmer};
@@ -66,18 +69,22 @@ impl Hub {
         let ready = service.readiness.condition("redis");
         service.spawn("gauges", gauges::run(self.clone(), ready));
         service.spawn("trimmer", trimmer::run(self.clone()));
-        let (hub, patience) = (self.clone(), service.common.shutdown_grace.mul_f64(PUBLISHING_OF_GRACE));
-        service.spawn("publisher", async move {
-            hub.shutdown.cancelled().await;
-            hub.publishing.close();
-            // Requests in hand wait no longer than this either.
-            let _ = timeout(patience, hub.publishing.wait()).await;
-            if let Err(error) = hub.publisher.close(patience / 4).await {
-                tracing::error!(%error, "events were accepted and are lost: redis did not take them in time");
-            }
-        });
+        service.spawn("publisher", self.clone().close_publisher(service.common.shutdown_grace));
         let jobs = self.jobs.clone();
         service.spawn("jobs", async move { jobs.drain().await });
+    }
+
+    /// When the hub leaves, lets the requests in hand finish, and Redis have what was accepted.
+    async fn close_publisher(self: Arc<Self>, grace: Duration) {
+        self.shutdown.cancelled().await;
+        let deadline = Instant::now() + grace.mul_f64(PUBLISHING_OF_GRACE);
+        self.publishing.close();
+        // Those who wait longer than this are told that the hub leaves.
+        let _ = timeout(grace / 2, self.publishing.wait()).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Err(error) = self.publisher.close(left).await {
+            tracing::error!(%error, "events were accepted and are lost: redis did not take them in time");
+        }
     }
 
     /// Asks Redis within the time a request may take.

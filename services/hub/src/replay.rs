@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     hub::Hub,
     jobs::{self, Record, Work},
-    request::{Query, body, check_json, check_name, check_writable, cut, moment, parse},
+    request::{Query, body, check_json, check_limit, check_name, check_writable, cut, moment, parse},
     streams::no_such_stream,
 };
 
@@ -43,7 +43,7 @@ pub struct ReplayRequest {
     #[schema(value_type = Object)]
     pub condition: Value,
     /// How many at most.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub limit: Option<u64>,
     /// How many each second at most.
     #[schema(value_type = Option<u32>, minimum = 1)]
@@ -56,9 +56,7 @@ impl ReplayRequest {
         check_name("stream", &self.stream)?;
         check_name("stream", &onto)?;
         check_writable(&onto)?;
-        if self.limit == Some(0) {
-            return Err(ApiError::bad_request("invalid_request", "limit is 0, expected 1 or more"));
-        }
+        check_limit(self.limit)?;
         let from = self.from.as_deref().map(|from| moment("from", from)).transpose()?;
         let to = self.to.as_deref().map(last_at).transpose()?;
         Ok(replay::Request {

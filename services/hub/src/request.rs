@@ -21,6 +21,12 @@ use crate::hub::Hub;
 
 /// The longest name of a stream or group, in bytes.
 pub const MAX_NAME_BYTES: usize = 512;
+/// What keys that are no streams begin with: locks, replays.
+const OWN_PREFIX: &str = "synapse:";
+/// What a body becomes when it is read takes so many times its bytes, about.
+pub(crate) const READ_FACTOR: usize = 8;
+/// How many entries or letters a replay may be limited to.
+pub const MAX_LIMIT: u64 = 1_000_000_000;
 /// How long a whole body may take.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a body waits for memory.
@@ -74,15 +80,26 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), ApiError> {
 
 /// Refuses streams that only the platform itself writes to.
 pub fn check_writable(stream: &str) -> Result<(), ApiError> {
+    let refused =
+        |why: &str| Err(ApiError::bad_request("invalid_stream", format!("{:?} {why}", cut(stream))));
     if stream.ends_with(DEAD_LETTER_SUFFIX) {
-        return Err(ApiError::bad_request(
-            "invalid_stream",
-            format!(
-                "{stream:?} holds dead letters, which only consumers write; publish to the stream itself"
-            ),
-        ));
+        return refused("holds dead letters, which only consumers write; publish to the stream itself");
+    }
+    if stream.starts_with(OWN_PREFIX) {
+        return refused("is kept for the platform's own keys; use another name");
     }
     Ok(())
+}
+
+/// Refuses to replay nothing at all, or more than any stream has.
+pub fn check_limit(limit: Option<u64>) -> Result<(), ApiError> {
+    match limit {
+        Some(limit) if !(1..=MAX_LIMIT).contains(&limit) => Err(ApiError::bad_request(
+            "invalid_request",
+            format!("limit is {limit}, expected 1 to {MAX_LIMIT}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The parameters of a query, in order.
@@ -169,7 +186,7 @@ pub async fn body(hub: &Hub, request: Request) -> Result<(Bytes, OwnedSemaphoreP
         return Err(too_large());
     }
     let bytes = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
-    let kib = u32::try_from(bytes.div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
+    let kib = u32::try_from((READ_FACTOR * bytes).div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
     let permit = timeout(MEMORY_TIMEOUT, hub.bodies.clone().acquire_many_owned(kib)).await;
     let Ok(Ok(permit)) = permit else {
         return Err(ApiError::unavailable("busy", "too many bodies at once; try again"));
@@ -261,6 +278,7 @@ mod tests {
         }
         assert_eq!(code(check_name("group", "")), "invalid_group");
         assert_eq!(code(check_writable("s:dlq")), "invalid_stream");
+        assert_eq!(code(check_writable("synapse:trimmer")), "invalid_stream");
     }
 
     #[test]

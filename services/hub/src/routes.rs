@@ -47,14 +47,14 @@ struct Api;
 /// All routes, each behind what it needs.
 pub fn routes(hub: Arc<Hub>, service: &Service) -> Router {
     let (routes, description) = described(Some(service));
-    let description = Arc::new(complete(description));
+    let description = Arc::new(complete(description, service.authenticator.is_open()));
     let openapi = get(async move || Json(description.as_ref().clone()));
     routes.route("/openapi.json", openapi).method_not_allowed_fallback(method_not_allowed).with_state(hub)
 }
 
 /// The description of all routes, as `/openapi.json` serves it.
 pub fn openapi() -> Description {
-    complete(described(None).1)
+    complete(described(None).1, false)
 }
 
 fn described(service: Option<&Service>) -> (Router<Arc<Hub>>, Description) {
@@ -84,15 +84,20 @@ fn described(service: Option<&Service>) -> (Router<Arc<Hub>>, Description) {
         .split_for_parts()
 }
 
-/// What is the same for all: the version, tokens, and the errors that every route may answer.
-fn complete(mut api: Description) -> Description {
+/// What is the same for all: the version, tokens unless it `is_open`, and the errors that every route may answer.
+fn complete(mut api: Description, is_open: bool) -> Description {
     ABOUT.version.clone_into(&mut api.info.version);
-    let components = api.components.get_or_insert_default();
-    components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    if !is_open {
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
     for (path, item) in &mut api.paths.paths {
         let problem = if path.starts_with("/streams") { FlatProblem::name() } else { Problem::name() };
         for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
-            operation.security = Some(vec![SecurityRequirement::new("token", scopes_of(path, operation))]);
+            if !is_open {
+                let token = SecurityRequirement::new("token", scopes_of(path, operation));
+                operation.security = Some(vec![token]);
+            }
             for (status, about) in [
                 ("4XX", "the request can't be served: `code` says why for programs, the text for people"),
                 ("5XX", "redis does not answer for the moment (503), or something is wrong here (500)"),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use synapse_chassis::settings::{About, Environment, SettingError};
 use synapse_rs::{retention::RetentionPolicy, stream};
 
+use crate::request::READ_FACTOR;
+
 synapse_chassis::variables! {
     /// What the hub reads.
     pub VARIABLES:
@@ -26,7 +28,8 @@ synapse_chassis::variables! {
     METRICS_INTERVAL: Duration = "15s";
     /// The largest body of a request.
     MAX_BODY_BYTES: Bytes = "4MiB";
-    /// How much memory the bodies of all requests may take together; one more waits, then is answered with 503.
+    /// How much memory the bodies of all requests may take together, eight times their bytes each for what is read
+    /// from them; one more waits, then is answered with 503.
     BODIES_BYTES: Bytes = "256MiB";
     /// How many events one request may publish.
     MAX_EVENTS: Number = "1000";
@@ -123,8 +126,8 @@ impl Settings {
             request_timeout: duration(&REQUEST_TIMEOUT)?,
             max_replays: environment.number(&MAX_REPLAYS, 1..=1_000)?,
         };
-        if settings.bodies_bytes < settings.max_body_bytes {
-            return Err(environment.refused(&BODIES_BYTES, "MAX_BODY_BYTES or more"));
+        if settings.bodies_bytes < READ_FACTOR * settings.max_body_bytes {
+            return Err(environment.refused(&BODIES_BYTES, "eight times MAX_BODY_BYTES or more"));
         }
         Ok(settings)
     }

@@ -139,7 +139,8 @@ impl Told {
     fn tell(&mut self, stream: &str, report: &Report) {
         metrics::trimmed(stream, report);
         if report.removed.total() > 0 {
-            tracing::info!(stream, removed = ?report.removed, left = report.length, "trimmed");
+            let (removed, kept_by) = (report.removed, &report.kept_by);
+            tracing::info!(stream, ?removed, left = report.length, ?kept_by, "trimmed");
         }
         let expired = self.expired.entry(stream.to_owned()).or_default();
         for group in &report.expired {

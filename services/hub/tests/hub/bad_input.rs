@@ -139,5 +139,8 @@ async fn other_methods_and_paths_are_answered_as_json() {
     assert_eq!(put.error(), (405, "method_not_allowed"));
     assert_eq!(put.headers["allow"], "GET,HEAD");
     assert_eq!(hub.get("/nowhere").await.error(), (404, "route_not_found"));
-    assert_eq!(hub.post("/events/s:dlq", &json!({"event": "x"})).await.error(), (400, "invalid_stream"));
+    for stream in ["s:dlq", "synapse:trimmer"] {
+        let answer = hub.post(&format!("/events/{stream}"), &json!({"event": "x"})).await;
+        assert_eq!(answer.error(), (400, "invalid_stream"), "{stream}");
+    }
 }

@@ -9,4 +9,5 @@ mod publishing;
 mod replaying;
 mod streams;
 mod support;
+mod telling;
 mod trimming;

@@ -1,6 +1,9 @@
 //! A hub on a free port, and HTTP to talk to it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -21,9 +24,11 @@ use synapse_rs::{
         read::Member,
     },
 };
-use synapse_test_support::{RedisServer, eventually};
+use synapse_test_support::{RedisServer, eventually, free_port};
+use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
+    process::{Child, Command},
     task::JoinHandle,
     time::timeout,
 };
@@ -90,16 +95,65 @@ impl TestHub {
     }
 
     pub(crate) async fn send(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Answer {
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let answered = sender.send_request(request.body(Full::new(body.into())).unwrap());
-        let (parts, body) = timeout(PATIENCE, answered).await.expect("an answer").unwrap().into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        connection.abort();
-        let body =
-            serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes)));
-        Answer { status: parts.status, headers: parts.headers, body }
+        send(self.port, request, body).await.expect("the hub accepts connections")
+    }
+}
+
+/// Sends a request; `None` if nobody listens.
+async fn send(port: u16, request: http::request::Builder, body: impl Into<Bytes>) -> Option<Answer> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answered = sender.send_request(request.body(Full::new(body.into())).unwrap());
+    let (parts, body) = timeout(PATIENCE, answered).await.expect("an answer").unwrap().into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    connection.abort();
+    let body =
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes)));
+    Some(Answer { status: parts.status, headers: parts.headers, body })
+}
+
+/// A hub as a process of its own, with metrics and a log; killed on drop.
+pub(crate) struct HubProcess {
+    pub(crate) child: Child,
+    port: u16,
+    log: TempDir,
+}
+
+impl HubProcess {
+    /// One that listens.
+    pub(crate) async fn start(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
+        let (port, log) = (free_port(), TempDir::new().unwrap());
+        let file = std::fs::File::create(log.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_synapse-hub"));
+        command.env_clear().env("REDIS_URL", redis.url()).env("PORT", port.to_string());
+        command.envs(settings.iter().copied()).kill_on_drop(true).stdout(Stdio::null()).stderr(file);
+        let process = Self { child: command.spawn().unwrap(), port, log };
+        eventually("the hub listens", async || process.get("/ready").await).await;
+        process
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Option<Answer> {
+        let request = Request::get(path).header(header::HOST, "127.0.0.1");
+        send(self.port, request, Bytes::new()).await
+    }
+
+    /// Waits until the metrics have this line.
+    pub(crate) async fn shows(&self, line: &str) {
+        eventually(line, async || {
+            let metrics = self.get("/metrics").await?.body;
+            metrics.as_str()?.lines().any(|shown| shown == line).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a line of the log has all of these words.
+    pub(crate) async fn says(&self, words: &[&str]) {
+        eventually(&words.join(" "), async || {
+            let log = std::fs::read_to_string(self.log.path().join("log")).unwrap();
+            log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+        })
+        .await;
     }
 }
 

@@ -1,14 +1,11 @@
 //! The hub that trims.
 
-use std::process::Stdio;
-
 use synapse_chassis::service::Ended;
 use synapse_hub::trimmer::LOCK;
 use synapse_rs::stream::{Connection, idle_groups};
 use synapse_test_support::{RedisServer, eventually};
-use tokio::process::Command;
 
-use crate::support::{HOUR_MS, TestHub, append_old, connect, read_as_group};
+use crate::support::{HOUR_MS, HubProcess, TestHub, append_old, connect, read_as_group};
 
 const STREAM: &str = "model-events";
 const OFTEN: [(&str, &str); 2] = [("TRIM_INTERVAL", "50ms"), ("TRIM_TAKEOVER", "300ms")];
@@ -50,8 +47,9 @@ async fn what_is_old_goes_and_what_a_group_needs_stays() {
     assert_eq!(connection.length(STREAM).await.unwrap(), 410);
     assert_eq!(connection.info(STREAM).await.unwrap().unwrap().first_id, Some(ids[100]));
     connection.ack(STREAM, "cyrex-runtime", &ids).await.unwrap();
-    // The last one that it was given stays with those that it was not.
-    until_length(&connection, STREAM, 311).await;
+    // The last one that it was given stays with those that it was not, but where the server itself knows what is acknowledged.
+    let by_server = connection.has_commands(&["XACKDEL"]).await.unwrap()[0];
+    until_length(&connection, STREAM, if by_server { 310 } else { 311 }).await;
     assert_eq!(connection.length("somebody-elses").await.unwrap(), 10);
     assert_eq!(connection.length("model-events:dlq").await.unwrap(), 10);
     assert_eq!(hub.stop().await, Ended::InOrder);
@@ -74,9 +72,7 @@ async fn every_stream_but_dead_letters_is_trimmed_if_asked() {
 async fn one_of_two_hubs_trims_and_the_other_takes_over_when_it_is_killed() {
     let redis = RedisServer::new();
     let connection = connect(&redis).await;
-    let mut first = Command::new(env!("CARGO_BIN_EXE_synapse-hub"));
-    first.env_clear().envs(OFTEN).env("REDIS_URL", redis.url()).env("PORT", "0").kill_on_drop(true);
-    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = HubProcess::start(&redis, &OFTEN).await;
     let elected = holder_other_than(&redis, None).await;
     let _second = TestHub::start(&redis, &OFTEN).await;
     append_old(&redis, STREAM, 30, 10).await;
@@ -88,7 +84,7 @@ async fn one_of_two_hubs_trims_and_the_other_takes_over_when_it_is_killed() {
     .await;
     assert_eq!(holder(&redis).as_deref(), Some(elected.as_str()), "the first goes on");
 
-    first.kill().await.unwrap();
+    first.child.kill().await.unwrap();
     let heir = holder_other_than(&redis, Some(&elected)).await;
     append_old(&redis, STREAM, 29, 10).await;
     until_length(&connection, STREAM, 0).await;

@@ -31,8 +31,11 @@ use self::{
     lanes::{Lane, Lanes, Next},
     state::{Held, InHand, State},
 };
-use super::{Delivery, retry_delay};
-use crate::stream::EntryId;
+use super::retry_delay;
+use crate::{
+    Event,
+    stream::{Entry, EntryId},
+};
 
 /// So many acknowledgements are sent without gathering more.
 pub(super) const MANY_ACKS: usize = 500;
@@ -59,11 +62,28 @@ pub(super) struct Rules {
     pub in_hand: usize,
 }
 
+/// An entry on its way to a handler, for the `deliveries`th time.
+#[derive(Clone, Debug)]
+pub(super) struct Parcel {
+    pub place: Place,
+    pub deliveries: u32,
+    pub body: Body,
+}
+
+/// What is in a parcel.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    /// As it came: decoded by who takes it.
+    Entry(Entry),
+    /// Decoded, since it had to be looked into.
+    Event(Event),
+}
+
 /// What an entry that was read turned out to be.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// An event, the key by which it is ordered if it is, and its size.
-    Event { delivery: Delivery, key: Option<Arc<str>>, size_bytes: usize },
+    /// For the handler: the key by which it is ordered if it is, and its size.
+    Parcel { parcel: Parcel, key: Option<Arc<str>>, size_bytes: usize },
     /// Nothing for the handler.
     Nothing,
     /// It can't be read.
@@ -121,7 +141,7 @@ pub(super) struct Wakes {
 pub(super) struct Dispatcher {
     rules: Rules,
     in_hand: InHand,
-    ready: VecDeque<(Place, Delivery)>,
+    ready: VecDeque<Parcel>,
     lanes: Lanes,
     waiting: BinaryHeap<Reverse<(Instant, Place)>>,
     /// Entries to be tried alone, and since when.
@@ -129,7 +149,7 @@ pub(super) struct Dispatcher {
     lone_since: Option<Instant>,
     /// The one whose turn it is, and its event once it was read again.
     lone_turn: Option<Place>,
-    lone_event: Option<Delivery>,
+    lone_parcel: Option<Parcel>,
     paused_until: Option<Instant>,
     /// The latest time that anybody told.
     now: Instant,
@@ -152,7 +172,7 @@ impl Dispatcher {
             lone: VecDeque::new(),
             lone_since: None,
             lone_turn: None,
-            lone_event: None,
+            lone_parcel: None,
             now,
             paused_until: None,
             acks: Vec::new(),
@@ -190,12 +210,12 @@ impl Dispatcher {
             _ => return,
         };
         match content {
-            Content::Event { delivery, key, size_bytes } => {
+            Content::Parcel { parcel, key, size_bytes } => {
                 self.in_hand.hold_event(place, size_bytes);
                 if !is_again && let Some(key) = key {
                     self.in_hand.set_key(place, &key);
-                    match self.lanes.join(Lane { stream: place.stream, key }, place, delivery) {
-                        Ok(delivery) => self.offer(place, delivery, false),
+                    match self.lanes.join(Lane { stream: place.stream, key }, parcel) {
+                        Ok(parcel) => self.offer(parcel, false),
                         Err(is_kept) => {
                             self.in_hand.set(place, State::Parked);
                             if !is_kept {
@@ -204,7 +224,7 @@ impl Dispatcher {
                         }
                     }
                 } else {
-                    self.offer(place, delivery, is_again);
+                    self.offer(parcel, is_again);
                 }
             }
             Content::Nothing => self.acknowledge(place),
@@ -212,14 +232,14 @@ impl Dispatcher {
         }
     }
 
-    fn offer(&mut self, place: Place, delivery: Delivery, first: bool) {
-        self.in_hand.set(place, State::Ready);
-        if self.lone_turn == Some(place) {
-            self.lone_event = Some(delivery);
+    fn offer(&mut self, parcel: Parcel, first: bool) {
+        self.in_hand.set(parcel.place, State::Ready);
+        if self.lone_turn == Some(parcel.place) {
+            self.lone_parcel = Some(parcel);
         } else if first {
-            self.ready.push_front((place, delivery));
+            self.ready.push_front(parcel);
         } else {
-            self.ready.push_back((place, delivery));
+            self.ready.push_back(parcel);
         }
         self.wakes.taker = true;
     }
@@ -239,23 +259,22 @@ impl Dispatcher {
 // === what goes out ===
 
 impl Dispatcher {
-    /// At most `max` deliveries, in stream order but for those that are delivered again; with `singly`, each of
-    /// these comes by itself.
-    pub(super) fn take(&mut self, now: Instant, max: usize, singly: bool) -> Vec<Delivery> {
+    /// At most `max` parcels, in stream order but for those that are delivered again; with `singly`, each of these
+    /// comes by itself.
+    pub(super) fn take(&mut self, now: Instant, max: usize, singly: bool) -> Vec<Parcel> {
         self.now = self.now.max(now);
-        let mut taken = Vec::new();
+        let mut taken: Vec<Parcel> = Vec::new();
         while taken.len() < max && self.outlook(now) == Outlook::Now {
-            let is_again = |delivery: &Delivery| singly && delivery.deliveries > 1;
+            let is_again = |parcel: &Parcel| singly && parcel.deliveries > 1;
             if taken.last().is_some_and(is_again)
-                || (!taken.is_empty() && self.ready.front().is_some_and(|(_, next)| is_again(next)))
+                || (!taken.is_empty() && self.ready.front().is_some_and(is_again))
             {
                 break;
             }
-            let lone = self.lone_turn.zip(self.lone_event.take());
-            let Some((place, delivery)) = lone.or_else(|| self.ready.pop_front()) else { break };
-            if self.in_hand.get(place).is_some_and(|held| held.state == State::Ready) {
-                self.in_hand.set(place, State::Out);
-                taken.push(delivery);
+            let Some(parcel) = self.lone_parcel.take().or_else(|| self.ready.pop_front()) else { break };
+            if self.in_hand.get(parcel.place).is_some_and(|held| held.state == State::Ready) {
+                self.in_hand.set(parcel.place, State::Out);
+                taken.push(parcel);
             }
         }
         // Another taker may be waiting for what is left; and there is room for more.
@@ -270,7 +289,7 @@ impl Dispatcher {
         }
         let something = match self.lone_since {
             None => !self.ready.is_empty(),
-            Some(_) => self.lone_event.is_some(),
+            Some(_) => self.lone_parcel.is_some(),
         };
         if something { Outlook::Now } else { Outlook::Later }
     }
@@ -349,7 +368,7 @@ impl Dispatcher {
         let Some(key) = self.in_hand.get(place).and_then(|held| held.key.clone()) else { return };
         match self.lanes.leave(&Lane { stream: place.stream, key }, place) {
             Next::Nobody => {}
-            Next::Delivery(next, delivery) => self.offer(next, *delivery, true),
+            Next::Parcel(parcel) => self.offer(*parcel, true),
             Next::Reread(next) => {
                 self.in_hand.set(next, State::Deferred);
                 self.waiting.push(Reverse((self.now, next)));

@@ -2,7 +2,7 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Du
 
 use futures_util::FutureExt as _;
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, coop::consume_budget},
     time::{Instant, sleep, timeout},
 };
 use tracing::error;
@@ -84,10 +84,14 @@ struct Worker<H> {
 
 impl<H: Handler> Worker<H> {
     async fn run(self) {
-        while let Some(Some(batch)) = self.shutdown.run_until_cancelled(self.subscription.next(1)).await {
+        while !self.shutdown.is_cancelled() {
+            let next = self.subscription.next(1);
+            let Some(Some(batch)) = self.shutdown.run_until_cancelled(next).await else { return };
             for delivery in batch {
                 self.handle(&delivery).await;
             }
+            // With events always at hand it would never wait, and nobody else get to run.
+            consume_budget().await;
         }
     }
 

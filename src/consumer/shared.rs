@@ -18,12 +18,15 @@ use tracing::warn;
 
 use super::{
     ConsumerConfig, ConsumerStats, Delivery,
-    dispatch::{Content, Dispatcher, Outlook, Place, Rules},
+    dispatch::{Body, Content, Dispatcher, Outlook, Parcel, Place, Rules, Verdict},
     stats::Counters,
 };
 use crate::{
     config::RedisSettings,
-    event::decode::{Decoded, decode},
+    event::{
+        Event,
+        decode::{Decoded, decode},
+    },
     filter::reach,
     shutdown::Shutdown,
     stream::{Entry, EntryId, SharedConnection, read::Member},
@@ -142,14 +145,46 @@ impl Shared {
         }
     }
 
+    /// At most `max` events that are ready; those that can't be read or are not wanted are settled here and now.
     pub(super) fn take(&self, max: usize, singly: bool) -> Vec<Delivery> {
-        let taken = self.with(|dispatcher| dispatcher.take(Instant::now(), max, singly));
+        loop {
+            let parcels = self.with(|dispatcher| dispatcher.take(Instant::now(), max, singly));
+            let (mut taken, mut settled) = (Vec::with_capacity(parcels.len()), Vec::new());
+            let is_empty = parcels.is_empty();
+            for Parcel { place, deliveries, body } in parcels {
+                let event = match body {
+                    Body::Event(event) => Ok(event),
+                    Body::Entry(entry) => self.decode(place, &entry),
+                };
+                match event {
+                    Ok(event) => {
+                        let stream = self.streams[place.stream].name.clone();
+                        taken.push(Delivery { stream, id: place.id, deliveries, event });
+                    }
+                    Err(verdict) => settled.push((place, verdict)),
+                }
+            }
+            if !settled.is_empty() {
+                let now = Instant::now();
+                self.with(|dispatcher| {
+                    for (place, verdict) in settled {
+                        dispatcher.settle(now, place, verdict);
+                    }
+                });
+            }
+            if is_empty || !taken.is_empty() {
+                self.count_delivered(&taken);
+                return taken;
+            }
+        }
+    }
+
+    fn count_delivered(&self, taken: &[Delivery]) {
         for of_stream in taken.chunk_by(|one, next| one.stream == next.stream) {
             if let Some(number) = self.number(&of_stream[0].stream) {
                 self.streams[number].counters.delivered.add(of_stream.len());
             }
         }
-        taken
     }
 
     /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
@@ -159,10 +194,10 @@ impl Shared {
 
     /// What entries that are in hand turn out to be.
     pub(super) fn bring(&self, entries: impl IntoIterator<Item = (Place, u32, Entry)>) {
-        // Decoded before the dispatcher is locked: takers are not to wait for it.
+        // Looked into before the dispatcher is locked: takers are not to wait for it.
         let contents = entries
             .into_iter()
-            .map(|(place, deliveries, entry)| (place, self.content(place, deliveries, &entry)));
+            .map(|(place, deliveries, entry)| (place, self.content(place, deliveries, entry)));
         let contents: Vec<_> = contents.collect();
         self.with(|dispatcher| {
             for (place, content) in contents {
@@ -171,27 +206,46 @@ impl Shared {
         });
     }
 
-    fn content(&self, place: Place, deliveries: u32, entry: &Entry) -> Content {
+    /// Decoding is left to who takes the entry, unless its key is asked for.
+    fn content(&self, place: Place, deliveries: u32, entry: Entry) -> Content {
+        let size_bytes = entry.size_bytes();
+        let Some(path) = self.config.ordered_by.as_deref() else {
+            let parcel = Parcel { place, deliveries, body: Body::Entry(entry) };
+            return Content::Parcel { parcel, key: None, size_bytes };
+        };
+        match self.decode(place, &entry) {
+            Ok(event) => {
+                let key = reach(event.fields(), path).and_then(key_of);
+                let parcel = Parcel { place, deliveries, body: Body::Event(event) };
+                Content::Parcel { parcel, key, size_bytes }
+            }
+            Err(Verdict::Permanent { error, .. }) => Content::Undecodable(error),
+            Err(_) => Content::Nothing,
+        }
+    }
+
+    /// The event of an entry, or what becomes of one that has none for the handler.
+    fn decode(&self, place: Place, entry: &Entry) -> Result<Event, Verdict> {
         let StreamState { name, counters } = &self.streams[place.stream];
         if entry.fields().len() == 0 {
             self.count_lost(place.stream, 1);
-            return Content::Nothing;
+            return Err(Verdict::Done);
         }
         let event = match decode(name, entry.fields()) {
             Ok(Decoded::Event(event)) => event,
             Ok(Decoded::Nameless) => {
                 counters.nameless.add(1);
-                return Content::Nothing;
+                return Err(Verdict::Done);
             }
-            Err(error) => return Content::Undecodable(error.to_string()),
+            Err(error) => {
+                return Err(Verdict::Permanent { reason: "undecodable", error: error.to_string() });
+            }
         };
         if self.config.condition.as_ref().is_some_and(|condition| !condition.matches(&event)) {
             counters.unwanted.add(1);
-            return Content::Nothing;
+            return Err(Verdict::Done);
         }
-        let key = self.config.ordered_by.as_deref().and_then(|path| key_of(reach(event.fields(), path)?));
-        let delivery = Delivery { stream: name.clone(), id: place.id, deliveries, event };
-        Content::Event { delivery, key, size_bytes: entry.size_bytes() }
+        Ok(event)
     }
 
     /// Entries that were trimmed away before they were handled.

@@ -80,11 +80,14 @@ impl Subscription {
     /// Safe to cancel: no event is lost with the future. Several may wait at once.
     pub async fn next(&self, max: usize) -> Option<Vec<Delivery>> {
         loop {
-            self.shared.stop.run_until_cancelled(self.shared.ready()).await?;
+            if self.shared.stop.is_cancelled() {
+                return None;
+            }
             let taken = self.shared.take(max, false);
             if !taken.is_empty() {
                 return Some(taken);
             }
+            self.shared.stop.run_until_cancelled(self.shared.ready()).await?;
         }
     }
 

@@ -79,7 +79,11 @@ impl Subscription {
     /// `singly`, one that is delivered again comes by itself.
     #[pyo3(signature = (max_events, *, singly = false))]
     fn take<'py>(&self, py: Python<'py>, max_events: usize, singly: bool) -> PyResult<Bound<'py, PyList>> {
-        let taken = self.settler.take(max_events, singly);
+        let taken = match max_events {
+            1 => self.settler.take(1, singly),
+            // Decoding many takes a while, and needs nobody's lock.
+            _ => py.detach(|| self.settler.take(max_events, singly)),
+        };
         let event = |delivery: core::Delivery| {
             let source = Delivery {
                 stream: delivery.stream,

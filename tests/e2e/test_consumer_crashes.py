@@ -7,7 +7,6 @@ again. What must be true afterwards is read from the logs that the workers write
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -40,11 +39,6 @@ FATES = (
 )
 """Of so many entries the one with this remainder has this fate; most others are fine."""
 PATIENCE_S = 300.0
-
-pytestmark = pytest.mark.skipif(
-    "ordered_by" not in inspect.signature(synapse_rs.Consumer).parameters,
-    reason="needs the consumer that handles many at once, in order per key, and sees through poison",
-)
 
 
 @dataclass(frozen=True)
@@ -81,8 +75,7 @@ def plan(soak: bool) -> Plan:
     return Plan(200_000, kills=40, slow=10) if soak else Plan(20_000, kills=5, slow=2)
 
 
-# Rust is `ordered` too as soon as `ConsumerConfig` has `ordered_by` and the worker sets it.
-@pytest.fixture(params=[Kind("Python", ordered=True), Kind("Rust", ordered=False)], ids=lambda kind: kind.name)
+@pytest.fixture(params=[Kind("Python"), Kind("Rust")], ids=lambda kind: kind.name)
 def crew(
     request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Crew], Crew]
 ) -> Crew:
@@ -208,7 +201,7 @@ def nobody_is_robbed(crew: Crew) -> None:
 
 
 def keys_are_in_order(crew: Crew, fates: dict[int, str]) -> None:
-    """Per process and key, first attempts are in order; with `ordered_by` a retrying entry holds up its key."""
+    """Per process and key, first attempts are in order; a retrying entry holds up its key."""
     for life in crew.lives:
         last: dict[str, int] = {}
         unsettled: dict[str, set[int]] = {}
@@ -217,7 +210,7 @@ def keys_are_in_order(crew: Crew, fates: dict[int, str]) -> None:
             if step.what == "began" and step.deliveries == 1:
                 assert step.number > last.get(key(step.number), -1), f"{life}: {step} after a later one of its key"
                 last[key(step.number)] = step.number
-                assert not (crew.kind.ordered and of_key), f"{life}: {step} before {of_key} of its key were settled"
+                assert not of_key, f"{life}: {step} before {of_key} of its key were settled"
             given_up = step.deliveries >= crew.settings.max_deliveries or fates[step.number] == "reject"
             is_settled = step.what == "done" or (step.what == "failed" and given_up)
             (of_key.discard if is_settled else of_key.add)(step.number)

@@ -33,8 +33,6 @@ class Kind:
     """What the workers are written in."""
 
     name: str
-    ordered: bool
-    """Whether they handle the entries of one key in order, one at a time."""
 
     def command(self) -> list[str | Path]:
         """The program."""

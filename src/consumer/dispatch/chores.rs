@@ -42,7 +42,7 @@ impl Dispatcher {
     pub(super) fn remove(&mut self, place: Place) {
         self.in_hand.remove(place);
         if self.lone_turn == Some(place) {
-            (self.lone_turn, self.lone_event) = (None, None);
+            (self.lone_turn, self.lone_parcel) = (None, None);
         }
         self.lone.retain(|lone| *lone != place);
         if self.lone.is_empty() && self.lone_turn.is_none() {
@@ -165,12 +165,12 @@ impl Dispatcher {
     /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
     pub(in crate::consumer) fn room(&self, entry_bytes: usize) -> usize {
         let bytes = self.rules.bytes.saturating_sub(self.in_hand.bytes());
-        // One batch to be taken, and one on its way.
-        let ready = (2 * self.rules.batch).saturating_sub(self.ready.len() + self.in_hand.arriving());
-        if ready == 0 || bytes == 0 || self.in_hand.len() >= self.rules.in_hand {
+        // One batch to be taken, and one on its way: less than a whole one is not worth the asking.
+        let is_full = self.ready.len() + self.in_hand.arriving() > self.rules.batch;
+        if is_full || bytes == 0 || self.in_hand.len() >= self.rules.in_hand {
             return 0;
         }
-        (bytes / entry_bytes.max(1)).clamp(1, self.rules.batch.min(ready))
+        (bytes / entry_bytes.max(1)).clamp(1, self.rules.batch)
     }
 
     /// Entries ready to be taken, bytes of events in memory, entries in hand.

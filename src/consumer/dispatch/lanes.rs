@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Delivery, Place};
+use super::{Parcel, Place};
 
 /// So many events are kept in memory behind one of their key; the others are read again when it is their turn.
 const KEPT: usize = 16;
@@ -21,7 +21,7 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) enum Next {
     Nobody,
-    Delivery(Place, Box<Delivery>),
+    Parcel(Box<Parcel>),
     /// Its event is not in memory.
     Reread(Place),
 }
@@ -35,20 +35,21 @@ pub(super) struct Lanes {
 #[derive(Debug)]
 struct Queue {
     holder: Place,
-    parked: VecDeque<(Place, Option<Delivery>)>,
+    parked: VecDeque<(Place, Option<Parcel>)>,
     kept: usize,
 }
 
 impl Lanes {
-    /// Joins a lane: gives the delivery back if it may go at once; else says whether its event was kept.
-    pub(super) fn join(&mut self, lane: Lane, place: Place, delivery: Delivery) -> Result<Delivery, bool> {
+    /// Joins a lane: gives the parcel back if it may go at once; else says whether its event was kept.
+    pub(super) fn join(&mut self, lane: Lane, parcel: Parcel) -> Result<Parcel, bool> {
+        let place = parcel.place;
         let Some(queue) = self.lanes.get_mut(&lane) else {
             self.lanes.insert(lane, Queue { holder: place, parked: VecDeque::new(), kept: 0 });
-            return Ok(delivery);
+            return Ok(parcel);
         };
         let is_kept = queue.kept < KEPT && queue.kept == queue.parked.len();
         queue.kept += usize::from(is_kept);
-        queue.parked.push_back((place, is_kept.then_some(delivery)));
+        queue.parked.push_back((place, is_kept.then_some(parcel)));
         Err(is_kept)
     }
 
@@ -57,9 +58,9 @@ impl Lanes {
         let Some(queue) = self.lanes.get_mut(lane) else { return Next::Nobody };
         if queue.holder != place {
             let kept = &mut queue.kept;
-            queue.parked.retain(|(parked, delivery)| {
+            queue.parked.retain(|(parked, parcel)| {
                 let stays = *parked != place;
-                *kept -= usize::from(!stays && delivery.is_some());
+                *kept -= usize::from(!stays && parcel.is_some());
                 stays
             });
             return Next::Nobody;
@@ -69,12 +70,12 @@ impl Lanes {
                 self.lanes.remove(lane);
                 Next::Nobody
             }
-            Some((next, delivery)) => {
+            Some((next, parcel)) => {
                 queue.holder = next;
-                match delivery {
-                    Some(delivery) => {
+                match parcel {
+                    Some(parcel) => {
                         queue.kept -= 1;
-                        Next::Delivery(next, Box::new(delivery))
+                        Next::Parcel(Box::new(parcel))
                     }
                     None => Next::Reread(next),
                 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Event;
 
 const MAX_DELIVERIES: u32 = 3;
 const MIN_IDLE: Duration = Duration::from_secs(30);
@@ -113,8 +112,8 @@ impl World {
             0 => None,
             key => Some(Arc::from(key.to_string())),
         };
-        let delivery = Delivery { stream: "s".into(), id, deliveries, event: Event::default() };
-        Content::Event { delivery, key, size_bytes: 1 }
+        let parcel = Parcel { place: place(id), deliveries, body: Body::Event(Event::default()) };
+        Content::Parcel { parcel, key, size_bytes: 1 }
     }
 
     fn step(&mut self, step: &Step) {
@@ -163,17 +162,17 @@ impl World {
     fn take(&mut self, process: usize, count: usize) {
         let now = self.now;
         let taken = self.processes[process].dispatcher.take(now, count, false);
-        for delivery in taken {
-            let key = self.entries[&delivery.id];
+        for Parcel { place, deliveries, .. } in taken {
+            let key = self.entries[&place.id];
             let process = &mut self.processes[process];
-            assert!(process.out.iter().all(|(id, _)| *id != delivery.id), "with two handlers at once");
+            assert!(process.out.iter().all(|(id, _)| *id != place.id), "with two handlers at once");
             let same_key = process.out.iter().filter(|(id, _)| key != 0 && self.entries[id] == key);
-            let is_lone = delivery.deliveries > MAX_DELIVERIES;
+            let is_lone = deliveries > MAX_DELIVERIES;
             assert!(is_lone || same_key.count() == 0, "two of a key with handlers at once");
             if is_lone {
                 assert!(process.out.is_empty(), "not alone");
             }
-            process.out.push((delivery.id, delivery.deliveries));
+            process.out.push((place.id, deliveries));
         }
     }
 

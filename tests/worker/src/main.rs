@@ -54,6 +54,7 @@ impl Options {
         let seconds = Duration::from_secs_f64;
         ConsumerConfig {
             batch: self.batch,
+            ordered_by: Some("key".to_owned()),
             concurrency: self.concurrency,
             max_deliveries: self.max_deliveries,
             min_idle: seconds(self.min_idle_s),

@@ -1,0 +1,337 @@
+"""`Consumer.run`: every event gets to a handler, whatever the handlers do; and what else a consumer can be told."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import synapse_rs
+from harness.redis_server import RedisServer
+from harness.wait import eventually
+from synapse_rs import Event, Reject, Retry, Unavailable
+
+STREAM = "model-events"
+
+
+def publish(server: RedisServer, numbers: range) -> None:
+    with synapse_rs.Publisher(server.url) as publisher:
+        events = [{"event": "model-ready", "model_name": f"m{n % 3}", "version": str(n)} for n in numbers]
+        publisher.publish_many(STREAM, events)
+
+
+def consumer(server: RedisServer, **settings: Any) -> synapse_rs.Consumer[Any]:
+    defaults = {"group": "cyrex-runtime", "streams": [STREAM], "backoff": (0.01, 0.01)}
+    return synapse_rs.Consumer(server.url, **{**defaults, **settings})
+
+
+def dead(server: RedisServer) -> dict[str, tuple[str, str]]:
+    with server.client() as client:
+        return {f["version"]: (f["dlq_reason"], f["dlq_error"]) for _, f in client.xrange(f"{STREAM}:dlq")}
+
+
+def pending(server: RedisServer) -> int:
+    with server.client() as client:
+        return int(client.xinfo_groups(STREAM)[0]["pending"])
+
+
+async def run_until(
+    consumer: synapse_rs.Consumer[Any], handler: Callable[[Any], object], over: Callable[[], bool]
+) -> None:
+    """Runs a handler until something is true."""
+    running = asyncio.create_task(consumer.run_async(handler))
+    over_or_ended = asyncio.create_task(asyncio.to_thread(eventually, "the handler is through", over))
+    await asyncio.wait((running, over_or_ended), return_when=asyncio.FIRST_COMPLETED)
+    assert not running.done(), running
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await over_or_ended
+
+
+async def test_what_a_handler_raises_says_what_becomes_of_the_event(redis_server: RedisServer) -> None:
+    publish(redis_server, range(6))
+    calls: dict[str, list[int]] = {}
+
+    async def handle(event: Event) -> None:
+        await asyncio.sleep(0)
+        tries = calls.setdefault(event["version"], [])
+        tries.append(event.deliveries)
+        match event["version"], len(tries):
+            case "1", n if n < 3:
+                raise Retry(0.001)
+            case "2", _:
+                raise Reject("hopeless")
+            case "3", _:
+                raise KeyError("always")
+            case "4", n if n < 8:
+                raise Unavailable(0.001)
+
+    await run_until(
+        consumer(redis_server, max_deliveries=3),
+        handle,
+        lambda: len(dead(redis_server)) == 2 and len(calls) == 6 and pending(redis_server) == 0,
+    )
+    assert calls["1"] == [1, 2, 3]
+    assert calls["3"] == [1, 2, 3]
+    assert calls["4"] == [1] * 8, "what is unavailable counts as no attempt"
+    assert dead(redis_server) == {"2": ("rejected", "hopeless"), "3": ("max_deliveries", "KeyError: 'always'")}
+
+
+async def test_several_at_once_and_in_order_per_key(redis_server: RedisServer) -> None:
+    publish(redis_server, range(60))
+    at_work: set[str] = set()
+    most = 0
+    order: dict[str, list[int]] = {}
+
+    async def handle(event: Event) -> None:
+        nonlocal most
+        assert event["model_name"] not in at_work
+        at_work.add(event["model_name"])
+        most = max(most, len(at_work))
+        await asyncio.sleep(0.001)
+        at_work.discard(event["model_name"])
+        if event["version"] == "6" and event.deliveries < 3:
+            raise RuntimeError
+        order.setdefault(event["model_name"], []).append(int(event["version"]))
+
+    await run_until(
+        consumer(redis_server, concurrency=8, ordered_by="model_name"),
+        handle,
+        lambda: sum(map(len, order.values())) == 60 and pending(redis_server) == 0,
+    )
+    assert most == 3
+    assert order == {f"m{key}": list(range(key, 60, 3)) for key in range(3)}
+
+
+async def test_sync_handlers_run_side_by_side_and_one_that_hangs_has_failed(redis_server: RedisServer) -> None:
+    publish(redis_server, range(8))
+    together = threading.Barrier(2)
+    hang = threading.Event()
+    done: list[str] = []
+
+    def handle(event: Event) -> None:
+        if event["version"] in {"0", "1"} and event.deliveries == 1:
+            together.wait(10)
+        if event["version"] == "2":
+            hang.wait(60)
+        done.append(event["version"])
+
+    await run_until(
+        consumer(redis_server, concurrency=2, handler_timeout=0.5, max_deliveries=2),
+        handle,
+        lambda: len(done) == 7 and pending(redis_server) == 0,
+    )
+    hang.set()
+    assert dead(redis_server) == {"2": ("max_deliveries", "TimeoutError: the handler took longer than 0.5 s")}
+
+
+async def test_an_async_handler_that_hangs_is_cancelled(redis_server: RedisServer) -> None:
+    publish(redis_server, range(3))
+    cancelled = 0
+
+    async def handle(event: Event) -> None:
+        nonlocal cancelled
+        if event["version"] == "1":
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+
+    await run_until(
+        consumer(redis_server, handler_timeout=0.02, max_deliveries=2), handle, lambda: len(dead(redis_server)) == 1
+    )
+    assert cancelled == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_in_order_after_the_handler_at_work(redis_server: RedisServer, number: signal.Signals) -> None:
+    publish(redis_server, range(5))
+    handled: list[str] = []
+
+    async def handle(event: Event) -> None:
+        if event["version"] == "2":
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.05)
+        handled.append(event["version"])
+
+    before = signal.getsignal(number)
+    consumer(redis_server).run(handle)
+    assert signal.getsignal(number) == before
+    assert handled == ["0", "1", "2"]
+    assert pending(redis_server) == 2
+    with redis_server.client() as client:
+        left = client.xpending_range(STREAM, "cyrex-runtime", "-", "+", 5)
+    for entry in left:
+        assert entry["time_since_delivered"] >= 30_000, "to be claimed at once"
+        assert entry["times_delivered"] == 0, "no handler has seen it"
+
+
+async def test_an_exception_that_leaves_the_consumer_is_a_failed_delivery(redis_server: RedisServer) -> None:
+    publish(redis_server, range(1))
+
+    async def attempt() -> None:
+        async with consumer(redis_server, max_deliveries=2) as events:
+            async for event in events:
+                raise RuntimeError(f"delivery {event.deliveries}")
+
+    for number in (1, 2):
+        with pytest.raises(RuntimeError, match=f"delivery {number}"):
+            await attempt()
+    assert dead(redis_server) == {"0": ("max_deliveries", "RuntimeError: delivery 2")}
+    assert pending(redis_server) == 0
+
+
+@dataclasses.dataclass
+class Ready:
+    model_name: str
+    version: str
+    extra: int = 0
+
+    def __post_init__(self) -> None:
+        if self.version == "1":
+            raise ValueError("not this one")
+
+
+class Validated:
+    """As pydantic's models are built."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+    @classmethod
+    def model_validate(cls, fields: dict[str, Any]) -> "Validated":
+        return cls(fields)
+
+
+async def test_own_classes_are_built_and_what_they_refuse_is_a_dead_letter(redis_server: RedisServer) -> None:
+    publish(redis_server, range(3))
+    found: list[Ready] = []
+    async with synapse_rs.Consumer(redis_server.url, group="g", streams=[STREAM], decode_as=Ready) as events:
+        async for ready in events:
+            found.append(ready)
+            if len(found) == 2:
+                break
+    assert found == [Ready("m0", "0"), Ready("m2", "2")]
+    assert dead(redis_server) == {"1": ("undecodable", "ValueError: not this one")}
+
+    async with synapse_rs.Consumer(redis_server.url, group="h", streams=[STREAM], decode_as=Validated) as models:
+        async for batch in models.batches():
+            assert [model.fields["version"] for model in batch] == ["0", "1", "2"]
+            batch.fail(batch[1], "once more")
+            with pytest.raises(ValueError, match="not of this batch"):
+                batch.fail(Validated({}), "never seen")
+            break
+    with pytest.raises(ValueError, match="decode_as"):
+        synapse_rs.Consumer(group="g", streams=["s"], decode_as=3)  # type: ignore[arg-type]
+
+
+async def test_only_what_is_wanted_is_handed_out_and_the_rest_is_acknowledged(redis_server: RedisServer) -> None:
+    publish(redis_server, range(9))
+    async with consumer(redis_server, where={"model_name": ["m1", "m9"]}) as events:
+        found = []
+        async for event in events:
+            found.append(event["version"])
+            if len(found) == 3:
+                await event.ack()
+                break
+        await asyncio.to_thread(eventually, "all is acknowledged", lambda: pending(redis_server) == 0)
+        assert found == ["1", "4", "7"]
+        stats = events.stats()
+        assert (stats["delivered"], stats["acknowledged"], stats["in_hand"]) == (3, 9, 0)
+
+
+async def test_every_broadcast_consumer_gets_everything(redis_server: RedisServer) -> None:
+    publish(redis_server, range(4))
+
+    async def versions(**settings: Any) -> tuple[list[str], dict[str, str]]:
+        async with synapse_rs.Consumer(redis_server.url, streams=[STREAM], broadcast=True, **settings) as events:
+            found = []
+            async for event in events:
+                found.append(event["version"])
+                if len(found) == 4:
+                    await event.ack()
+                    return found, events.positions()
+        raise AssertionError
+
+    everything = [str(n) for n in range(4)]
+    found, positions = await versions()
+    assert found == everything
+    assert (await versions(group="left"))[0] == everything
+    publish(redis_server, range(4, 8))
+    assert (await versions(group="left"))[0] == [str(n) for n in range(4, 8)]
+    assert (await versions(start=positions[STREAM]))[0] == [str(n) for n in range(4, 8)]
+    with redis_server.client() as client:
+        assert client.xinfo_groups(STREAM) == []
+
+
+async def test_a_loop_with_events_always_at_hand_lets_others_run(redis_server: RedisServer) -> None:
+    publish(redis_server, range(1000))
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    async with consumer(redis_server) as events:
+        await asyncio.to_thread(eventually, "many are ready", lambda: events.stats()["ready"] >= 500)
+        before = ticks
+        taken = 0
+        async for _ in events:
+            taken += 1
+            if taken == 450:
+                break
+    ticking.cancel()
+    assert ticks - before >= 4
+
+
+def test_bad_settings_are_named() -> None:
+    for name, value in {"concurrency": 0, "handler_timeout": 0, "streams": "s"}.items():
+        settings: dict[str, Any] = {name: value}
+        with pytest.raises(ValueError, match=name):
+            synapse_rs.Consumer(**{"group": "g", "streams": ["s"], **settings})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch": 0},
+        {"min_idle": -1},
+        {"max_deliveries": 0},
+        {"backoff": (2.0, 1.0)},
+        {"ordered_by": "a..b"},
+        {"where": {"": 1}},
+        {"streams": ["s", "s"]},
+        {"group": ""},
+        {"start": "soon"},
+        {"max_in_hand_bytes": 0},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_bad_settings_of_the_core_are_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        async with synapse_rs.Consumer(**{"group": "g", "streams": ["s"], **settings}):
+            pass
+
+
+def test_an_event_can_be_made_to_try_a_handler_with() -> None:
+    event = Event.of({"event": "model-ready", "model_name": "m"}, stream=STREAM, id="5-1", deliveries=3)
+    assert (event.name, event.stream, event.id, event.deliveries, event.settled) == (
+        "model-ready",
+        STREAM,
+        "5-1",
+        3,
+        True,
+    )
+    assert dict(event) == {"event": "model-ready", "model_name": "m"}
+    assert repr(event).startswith("<Event model-ready model-events 5-1 {")
+    with pytest.raises(ValueError, match="not an entry id"):
+        Event.of({}, stream=STREAM, id="soon")

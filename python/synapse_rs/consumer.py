@@ -253,7 +253,7 @@ class Consumer(Generic[T]):
         return self._open().stats()
 
     def positions(self) -> dict[str, str]:
-        """Up to which entry each stream is acknowledged, as far as it came to this consumer."""
+        """Up to which entry each stream is settled, as far as it came to this consumer."""
         return self._open().positions()
 
     def _open(self) -> _core.Subscription:

@@ -54,7 +54,7 @@ pub(super) async fn store(shared: &Shared) {
     if name.is_empty() {
         return;
     }
-    let positions = shared.positions();
+    let positions = shared.positions(true);
     let store = async |connection: Connection| connection.store_positions(name, &positions).await;
     let stored: Result<(), StreamError> = shared.redis.ask(store).await;
     if let Err(error) = stored {

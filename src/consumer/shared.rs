@@ -206,16 +206,17 @@ impl Shared {
         });
     }
 
-    /// Decoding is left to who takes the entry, unless its key is asked for.
+    /// Decoding is left to who takes the entry, unless it has to be looked into before.
     fn content(&self, place: Place, deliveries: u32, entry: Entry) -> Content {
         let size_bytes = entry.size_bytes();
-        let Some(path) = self.config.ordered_by.as_deref() else {
+        if self.config.ordered_by.is_none() && self.config.condition.is_none() {
             let parcel = Parcel { place, deliveries, body: Body::Entry(entry) };
             return Content::Parcel { parcel, key: None, size_bytes };
-        };
+        }
         match self.decode(place, &entry) {
             Ok(event) => {
-                let key = reach(event.fields(), path).and_then(key_of);
+                let path = self.config.ordered_by.as_deref();
+                let key = path.and_then(|path| reach(event.fields(), path)).and_then(key_of);
                 let parcel = Parcel { place, deliveries, body: Body::Event(event) };
                 Content::Parcel { parcel, key, size_bytes }
             }
@@ -275,11 +276,15 @@ impl Shared {
         stats
     }
 
-    /// Up to where each stream is acknowledged, as far as it came to us.
-    pub(super) fn positions(&self) -> Vec<(Arc<str>, EntryId)> {
+    /// Up to where each stream is settled, as far as it came to us; with `confirmed`, as far as Redis knows.
+    pub(super) fn positions(&self, confirmed: bool) -> Vec<(Arc<str>, EntryId)> {
         let dispatcher = self.dispatcher.lock();
         let position = |(number, stream): (usize, &StreamState)| {
-            (stream.name.clone(), dispatcher.acknowledged_up_to(number))
+            let id = match confirmed {
+                true => dispatcher.acknowledged_up_to(number),
+                false => dispatcher.settled_up_to(number),
+            };
+            (stream.name.clone(), id)
         };
         self.streams.iter().enumerate().map(position).collect()
     }

@@ -195,9 +195,9 @@ impl Settler {
         self.shared.stats()
     }
 
-    /// Up to where each stream is acknowledged, as far as it came to this consumer.
+    /// Up to where each stream is settled, as far as it came to this consumer.
     pub fn positions(&self) -> Vec<(Arc<str>, EntryId)> {
-        self.shared.positions()
+        self.shared.positions(false)
     }
 
     /// Waits until there may be something to take, or the subscription is closed: `false`. Safe to cancel.

@@ -129,7 +129,7 @@ impl Subscription {
         values::dict(py, stats.as_object().unwrap_or(&serde_json::Map::new()))
     }
 
-    /// Up to where each stream is acknowledged.
+    /// Up to where each stream is settled.
     fn positions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let positions = PyDict::new(py);
         for (stream, id) in self.settler.positions() {

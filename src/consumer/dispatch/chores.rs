@@ -162,6 +162,11 @@ impl Dispatcher {
         self.in_hand.acknowledged_up_to(stream)
     }
 
+    /// Up to here, all of a stream that came to us is settled, whether or not Redis knows of it.
+    pub(in crate::consumer) fn settled_up_to(&self, stream: usize) -> EntryId {
+        self.in_hand.settled_up_to(stream)
+    }
+
     /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
     pub(in crate::consumer) fn room(&self, entry_bytes: usize) -> usize {
         let bytes = self.rules.bytes.saturating_sub(self.in_hand.bytes());

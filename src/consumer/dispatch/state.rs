@@ -176,4 +176,11 @@ impl InHand {
             None => of_stream.seen,
         }
     }
+
+    /// The same, counting what Redis does not know of yet.
+    pub(super) fn settled_up_to(&self, stream: usize) -> EntryId {
+        let of_stream = &self.streams[stream];
+        let unsettled = of_stream.entries.iter().find(|(_, held)| held.state != State::Settling);
+        unsettled.map_or(of_stream.seen, |(id, _)| id.previous())
+    }
 }

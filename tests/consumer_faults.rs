@@ -195,6 +195,30 @@ async fn a_group_ahead_of_its_stream_is_set_back_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn joining_a_group_at_work_sets_nothing_back() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    let handled: Arc<Mutex<BTreeMap<u64, u32>>> = Arc::default();
+    let noted = handled.clone();
+    let running = Running::start(&server, config(), move |number, _| {
+        *noted.lock().entry(number).or_default() += 1;
+        async { Answer::Done }
+    });
+    let writer = tokio::spawn(async move { append(&connection, STREAM, 0..4_000).await });
+    while !writer.is_finished() {
+        Subscription::open(settings(&server), ConsumerConfig { batch: 1, ..config() })
+            .await
+            .unwrap()
+            .close()
+            .await;
+    }
+    writer.await.unwrap();
+    eventually("all are handled", || async { (handled.lock().len() == 4_000).then_some(()) }).await;
+    running.stop().await;
+    assert_eq!(handled.lock().iter().filter(|(_, times)| **times > 1).collect::<Vec<_>>(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn order_holds_per_key_and_a_retry_holds_up_its_own_key_alone() {
     let server = RedisServer::new();
     let connection = connect(&server).await;

@@ -12,8 +12,9 @@ use crate::stream::{Connection, EntryId, StreamError};
 pub(super) async fn join_group(shared: &Shared, number: usize, was_joined: bool) -> Result<(), StreamError> {
     let act = async |connection: Connection| {
         let name = &*shared.streams[number].name;
-        let end = connection.last_id(name).await?;
+        // In this order: a stream that grows meanwhile must not seem to end before the group's place.
         let groups = connection.groups(name).await?;
+        let end = connection.last_id(name).await?;
         match groups.into_iter().find(|group| group.name == shared.config.group) {
             Some(group) => find(shared, number, &connection, group.last_delivered_id, end).await,
             None if was_joined => create_again(shared, number, &connection, end).await,

@@ -294,6 +294,43 @@ async fn what_ends_its_process_each_time_is_tried_alone_and_set_aside_without_it
 }
 
 #[tokio::test]
+async fn a_handler_that_blocks_its_runtime_is_not_robbed() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..1).await;
+    let config = ConsumerConfig { min_idle: Duration::from_millis(300), ..config() };
+    let (url, thief_config) = (server.url(), config.clone());
+    let (is_held, held) = std::sync::mpsc::channel();
+    // In a runtime of its own: this one will be blocked.
+    let thief = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        held.recv().unwrap();
+        runtime.block_on(async {
+            let settings = RedisSettings::from_url(&url).unwrap();
+            let thief = Subscription::open(settings, thief_config).await.unwrap();
+            let stolen = tokio::time::timeout(Duration::from_millis(1200), thief.next(1)).await;
+            thief.close().await;
+            stolen.is_ok()
+        })
+    });
+    let is_over = Arc::new(Mutex::new(Some(thief)));
+    let running = Running::start(&server, config, move |_, deliveries| {
+        assert_eq!(deliveries, 1);
+        is_held.send(()).unwrap();
+        let thief = is_over.lock().take().unwrap();
+        assert!(!thief.join().unwrap(), "the entry was taken from a live handler");
+        async { Answer::Done }
+    });
+    eventually("it is handled", || async {
+        let groups = connection.groups(STREAM).await.unwrap();
+        groups.first().filter(|group| group.lag == Some(0) && group.pending == 0).map(|_| ())
+    })
+    .await;
+    running.stop().await;
+    assert_eq!(dead(&connection, STREAM).await, []);
+}
+
+#[tokio::test]
 async fn what_is_unavailable_counts_no_attempt_and_lets_nothing_else_through() {
     let server = RedisServer::new();
     let connection = connect(&server).await;

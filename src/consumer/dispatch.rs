@@ -224,6 +224,7 @@ impl Dispatcher {
                         }
                     }
                 } else {
+                    self.hold_up(place, false);
                     self.offer(parcel, is_again);
                 }
             }
@@ -336,6 +337,7 @@ impl Dispatcher {
     }
 
     fn wait(&mut self, place: Place, until: Instant) {
+        self.hold_up(place, true);
         self.in_hand.drop_event(place);
         self.in_hand.set(place, State::Waiting);
         self.waiting.push(Reverse((until, place)));
@@ -361,6 +363,13 @@ impl Dispatcher {
         self.in_hand.set(place, State::Settling);
         self.wakes.reader = true;
         self.leave_lane(place);
+    }
+
+    /// Those behind the entry wait for long, or not.
+    fn hold_up(&mut self, place: Place, is_held_up: bool) {
+        if let Some(key) = self.in_hand.get(place).and_then(|held| held.key.clone()) {
+            self.lanes.hold_up(&Lane { stream: place.stream, key }, is_held_up);
+        }
     }
 
     /// The next of the entry's key may go.

@@ -174,7 +174,7 @@ impl Poller {
             }
         }
         self.recover(reader, &streams).await?;
-        take_over(&shared).await?;
+        take_over(&shared, &shared.redis).await?;
         Ok(streams)
     }
 

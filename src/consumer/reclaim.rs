@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{dispatch::Place, settle::IDS_PER_COMMAND, shared::Shared};
-use crate::stream::{Connection, EntryId, StreamError};
+use crate::stream::{Connection, EntryId, SharedConnection, StreamError};
 
 /// How many entries are taken over at once.
 const TAKE_OVER_BATCH: usize = 100;
@@ -19,9 +19,23 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct Keeper {
     pub shared: Arc<Shared>,
+    /// A connection of its own: what it says must not wait for what others say.
+    pub redis: SharedConnection,
 }
 
 impl Keeper {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), redis: SharedConnection::new(shared.redis.settings().clone()) }
+    }
+
+    /// Runs in a thread of its own, where a handler that blocks its runtime can't keep it from renewing.
+    pub(super) fn run_apart(self) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.run()),
+            Err(error) => warn!(%error, "no thread to renew entries from; others will take them over"),
+        }
+    }
+
     pub(super) async fn run(self) {
         let min_idle = self.shared.config.min_idle;
         let (renewal, taking_over, sweep) = (min_idle / 3, min_idle / 2, SWEEP_EVERY.max(min_idle));
@@ -40,7 +54,7 @@ impl Keeper {
                 renew_at = Instant::now() + renewal;
             }
             if now >= take_over_at {
-                outcome = outcome.and(take_over(&self.shared).await);
+                outcome = outcome.and(take_over(&self.shared, &self.redis).await);
                 take_over_at = Instant::now() + taking_over;
             }
             if now >= sweep_at {
@@ -68,7 +82,7 @@ impl Keeper {
         for ids in ids.chunks(IDS_PER_COMMAND) {
             let renew =
                 async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
-            let others = shared.redis.ask(renew).await?;
+            let others = self.redis.ask(renew).await?;
             shared.with(|dispatcher| {
                 for id in others {
                     dispatcher.forget(Place { stream: number, id });
@@ -90,7 +104,7 @@ impl Keeper {
         let idle = GONE_AFTER.max(self.shared.config.min_idle * 2);
         let sweep =
             async |connection: Connection| connection.delete_dead_consumers(stream, group, idle).await;
-        let gone = self.shared.redis.ask(sweep).await?;
+        let gone = self.redis.ask(sweep).await?;
         if !gone.is_empty() {
             info!(stream, group, consumers = ?gone, "removed consumers that hold nothing and are gone");
         }
@@ -111,17 +125,21 @@ fn of_this_stream_alone(outcome: Result<(), StreamError>) -> Result<(), StreamEr
 }
 
 /// Takes over the entries of consumers that have not been heard of for `min_idle`, as far as there is room.
-pub(super) async fn take_over(shared: &Shared) -> Result<(), StreamError> {
+pub(super) async fn take_over(shared: &Shared, redis: &SharedConnection) -> Result<(), StreamError> {
     for number in 0..shared.streams.len() {
-        of_this_stream_alone(take_over_stream(shared, number).await)?;
+        of_this_stream_alone(take_over_stream(shared, redis, number).await)?;
     }
     Ok(())
 }
 
-async fn take_over_stream(shared: &Shared, number: usize) -> Result<(), StreamError> {
+async fn take_over_stream(
+    shared: &Shared,
+    redis: &SharedConnection,
+    number: usize,
+) -> Result<(), StreamError> {
     let mut cursor = EntryId::MIN;
     while !shared.stop.is_cancelled() && shared.room(1) > 0 {
-        cursor = take_over_page(shared, number, cursor).await?;
+        cursor = take_over_page(shared, redis, number, cursor).await?;
         if cursor == EntryId::MIN {
             break;
         }
@@ -129,13 +147,18 @@ async fn take_over_stream(shared: &Shared, number: usize) -> Result<(), StreamEr
     Ok(())
 }
 
-async fn take_over_page(shared: &Shared, number: usize, cursor: EntryId) -> Result<EntryId, StreamError> {
+async fn take_over_page(
+    shared: &Shared,
+    redis: &SharedConnection,
+    number: usize,
+    cursor: EntryId,
+) -> Result<EntryId, StreamError> {
     let stream = &shared.streams[number];
     let (min_idle, limit) = (shared.config.min_idle, shared.config.max_deliveries);
     let take = async |connection: Connection| {
         connection.take_over(&stream.name, shared.member(), min_idle, cursor, TAKE_OVER_BATCH, limit).await
     };
-    let taken = shared.redis.ask(take).await?;
+    let taken = redis.ask(take).await?;
     if !taken.lost.is_empty() {
         shared.count_lost(number, taken.lost.len());
     }

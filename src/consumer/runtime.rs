@@ -50,7 +50,7 @@ impl<H: Handler + 'static> ConsumerRuntime<H> {
     /// leaves the group.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), ConsumeError> {
         let concurrency = self.config.concurrency;
-        let subscription = Arc::new(Subscription::open(self.settings, self.config).await?);
+        let subscription = Arc::new(Subscription::open_with_thread(self.settings, self.config).await?);
         let handler = Arc::new(self.handler);
         let mut workers = JoinSet::new();
         for _ in 0..concurrency {

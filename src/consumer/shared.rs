@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How many entries may be in hand at once, those that wait to be delivered again included.
-const MAX_IN_HAND: usize = 100_000;
+const MAX_IN_HAND: usize = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Shared {

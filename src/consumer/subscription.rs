@@ -48,6 +48,22 @@ impl Subscription {
     ///
     /// Fails at once if Redis can't be reached; later failures of Redis are waited out.
     pub async fn open(settings: RedisSettings, config: ConsumerConfig) -> Result<Self, ConsumeError> {
+        Self::join(settings, config, false).await
+    }
+
+    /// With a thread of its own to renew entries from, for handlers that share this runtime and may block it.
+    pub(super) async fn open_with_thread(
+        settings: RedisSettings,
+        config: ConsumerConfig,
+    ) -> Result<Self, ConsumeError> {
+        Self::join(settings, config, true).await
+    }
+
+    async fn join(
+        settings: RedisSettings,
+        config: ConsumerConfig,
+        has_thread: bool,
+    ) -> Result<Self, ConsumeError> {
         config.check()?;
         let kind = config.kind;
         let shared = Arc::new(Shared::new(settings, config));
@@ -62,7 +78,11 @@ impl Subscription {
             Kind::Broadcast => poller.positions = position::load(&shared).await?,
         }
         let keeper = match kind {
-            Kind::Group => tokio::spawn(Keeper { shared: shared.clone() }.run()),
+            Kind::Group if has_thread => {
+                let keeper = Keeper::new(&shared);
+                tokio::task::spawn_blocking(move || keeper.run_apart())
+            }
+            Kind::Group => tokio::spawn(Keeper::new(&shared).run()),
             Kind::Broadcast => tokio::spawn(position::keep(shared.clone())),
         };
         let retrier = tokio::spawn(Retrier { shared: shared.clone() }.run());

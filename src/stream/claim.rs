@@ -76,20 +76,35 @@ end
 return answers
 ";
 
-const TOUCH: &str = r"
+/// Finds out which of the entries, given in order, are ours: by the page, for a consumer may hold thousands.
+const RENEW: &str = r"
+local stream, group, me = KEYS[1], ARGV[1], ARGV[2]
+local ours, from = {}, ARGV[3]
+repeat
+  local page = redis.call('XPENDING', stream, group, from, ARGV[#ARGV], 1000, me)
+  for _, pending in ipairs(page) do ours[pending[1]] = true end
+  if #page == 1000 then from = '(' .. page[1000][1] end
+until #page < 1000
+local others, claim = {}, {'XCLAIM', stream, group, me, 0}
+for i = 3, #ARGV do
+  if ours[ARGV[i]] then table.insert(claim, ARGV[i]) else table.insert(others, ARGV[i]) end
+end
+if #claim > 5 then
+  table.insert(claim, 'JUSTID')
+  redis.call(unpack(claim))
+end
+return others
+";
+
+const RELEASE: &str = r"
 local stream, group, me, idle = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local others = {}
 for i = 4, #ARGV, 2 do
   local id, times = ARGV[i], ARGV[i + 1]
-  if #redis.call('XPENDING', stream, group, id, id, 1, me) == 0 then
-    table.insert(others, id)
-  elseif times == '' then
-    redis.call('XCLAIM', stream, group, me, 0, id, 'IDLE', idle, 'JUSTID')
-  else
+  if #redis.call('XPENDING', stream, group, id, id, 1, me) > 0 then
     redis.call('XCLAIM', stream, group, me, 0, id, 'IDLE', idle, 'RETRYCOUNT', times, 'JUSTID')
   end
 end
-return others
+return redis.status_reply('OK')
 ";
 
 impl Connection {
@@ -154,16 +169,23 @@ impl Connection {
         answers.collect()
     }
 
-    /// Says that these entries are still being worked on, without counting a delivery; gives those that are
-    /// not ours any more.
+    /// Says that these entries, in order, are still being worked on, without counting a delivery; gives those that
+    /// are not ours any more.
     pub async fn renew(
         &self,
         stream: &str,
         member: Member<'_>,
         ids: &[EntryId],
     ) -> Result<Vec<EntryId>, StreamError> {
-        let ids = ids.iter().map(|id| (*id, None));
-        self.touch(stream, member, ids, Duration::ZERO).await
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = format!("XCLAIM {stream} {}", member.group);
+        let mut command = script(RENEW, stream, member);
+        for id in ids {
+            command.arg(id.to_string());
+        }
+        reply::entry_ids(self.query(&command, &what).await?, &what)
     }
 
     /// Gives entries back, so that another member may take them over at once.
@@ -177,24 +199,13 @@ impl Connection {
         ids: &[(EntryId, u32)],
         idle: Duration,
     ) -> Result<(), StreamError> {
-        let ids = ids.iter().map(|(id, times)| (*id, Some(*times)));
-        self.touch(stream, member, ids, idle).await.map(drop)
-    }
-
-    async fn touch(
-        &self,
-        stream: &str,
-        member: Member<'_>,
-        ids: impl Iterator<Item = (EntryId, Option<u32>)>,
-        idle: Duration,
-    ) -> Result<Vec<EntryId>, StreamError> {
         let what = format!("XCLAIM {stream} {}", member.group);
-        let mut command = script(TOUCH, stream, member);
+        let mut command = script(RELEASE, stream, member);
         command.arg(whole_milliseconds(idle));
         for (id, times) in ids {
-            command.arg(id.to_string()).arg(times.map(|times| times.to_string()).unwrap_or_default());
+            command.arg(id.to_string()).arg(times);
         }
-        reply::entry_ids(self.query(&command, &what).await?, &what)
+        self.query(&command, &what).await.map(drop)
     }
 
     /// Makes entries pending for us that are pending for nobody, as after the group was created anew.

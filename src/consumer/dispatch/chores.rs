@@ -171,8 +171,9 @@ impl Dispatcher {
     pub(in crate::consumer) fn room(&self, entry_bytes: usize) -> usize {
         let bytes = self.rules.bytes.saturating_sub(self.in_hand.bytes());
         // One batch to be taken, and one on its way: less than a whole one is not worth the asking.
-        let is_full = self.ready.len() + self.in_hand.arriving() > self.rules.batch;
-        if is_full || bytes == 0 || self.in_hand.len() >= self.rules.in_hand {
+        // What is parked behind an entry that waits to be tried again holds up nobody else.
+        let ahead = self.ready.len() + self.in_hand.arriving() + self.lanes.moving();
+        if ahead > self.rules.batch || bytes == 0 || self.in_hand.len() >= self.rules.in_hand {
             return 0;
         }
         (bytes / entry_bytes.max(1)).clamp(1, self.rules.batch)

@@ -30,6 +30,8 @@ pub(super) enum Next {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: HashMap<Lane, Queue>,
+    /// How many entries are parked behind one that is on its way, not behind one that waits to be tried again.
+    moving: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,13 @@ struct Queue {
     holder: Place,
     parked: VecDeque<(Place, Option<Parcel>)>,
     kept: usize,
+    is_held_up: bool,
+}
+
+impl Queue {
+    fn moving(&self) -> usize {
+        if self.is_held_up { 0 } else { self.parked.len() }
+    }
 }
 
 impl Lanes {
@@ -44,42 +53,65 @@ impl Lanes {
     pub(super) fn join(&mut self, lane: Lane, parcel: Parcel) -> Result<Parcel, bool> {
         let place = parcel.place;
         let Some(queue) = self.lanes.get_mut(&lane) else {
-            self.lanes.insert(lane, Queue { holder: place, parked: VecDeque::new(), kept: 0 });
+            let queue = Queue { holder: place, parked: VecDeque::new(), kept: 0, is_held_up: false };
+            self.lanes.insert(lane, queue);
             return Ok(parcel);
         };
         let is_kept = queue.kept < KEPT && queue.kept == queue.parked.len();
         queue.kept += usize::from(is_kept);
         queue.parked.push_back((place, is_kept.then_some(parcel)));
+        self.moving += usize::from(!queue.is_held_up);
         Err(is_kept)
+    }
+
+    /// Whether the entry that holds a lane waits to be tried again, or is on its way.
+    pub(super) fn hold_up(&mut self, lane: &Lane, is_held_up: bool) {
+        if let Some(queue) = self.lanes.get_mut(lane) {
+            self.moving -= queue.moving();
+            queue.is_held_up = is_held_up;
+            self.moving += queue.moving();
+        }
+    }
+
+    /// How many entries are parked behind one that is on its way.
+    pub(super) fn moving(&self) -> usize {
+        self.moving
     }
 
     /// Leaves a lane, and says who comes next if the lane was held.
     pub(super) fn leave(&mut self, lane: &Lane, place: Place) -> Next {
         let Some(queue) = self.lanes.get_mut(lane) else { return Next::Nobody };
-        if queue.holder != place {
-            let kept = &mut queue.kept;
-            queue.parked.retain(|(parked, parcel)| {
-                let stays = *parked != place;
-                *kept -= usize::from(!stays && parcel.is_some());
-                stays
-            });
-            return Next::Nobody;
+        self.moving -= queue.moving();
+        let next = if queue.holder == place { queue.advance() } else { queue.remove(place) };
+        match next {
+            Next::Nobody if queue.holder == place => drop(self.lanes.remove(lane)),
+            _ => self.moving += queue.moving(),
         }
-        match queue.parked.pop_front() {
-            None => {
-                self.lanes.remove(lane);
-                Next::Nobody
+        next
+    }
+}
+
+impl Queue {
+    /// The first of those parked is the next holder.
+    fn advance(&mut self) -> Next {
+        let Some((next, parcel)) = self.parked.pop_front() else { return Next::Nobody };
+        (self.holder, self.is_held_up) = (next, false);
+        match parcel {
+            Some(parcel) => {
+                self.kept -= 1;
+                Next::Parcel(Box::new(parcel))
             }
-            Some((next, parcel)) => {
-                queue.holder = next;
-                match parcel {
-                    Some(parcel) => {
-                        queue.kept -= 1;
-                        Next::Parcel(Box::new(parcel))
-                    }
-                    None => Next::Reread(next),
-                }
-            }
+            None => Next::Reread(next),
         }
+    }
+
+    fn remove(&mut self, place: Place) -> Next {
+        let kept = &mut self.kept;
+        self.parked.retain(|(parked, parcel)| {
+            let stays = *parked != place;
+            *kept -= usize::from(!stays && parcel.is_some());
+            stays
+        });
+        Next::Nobody
     }
 }

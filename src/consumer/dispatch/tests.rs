@@ -464,3 +464,16 @@ fn others_that_take_too_long_let_nobody_starve() {
     assert_eq!(taken(&mut world, 1), [3], "2 was given back");
     assert!(world.pending[&EntryId::new(2, 0)].is_released);
 }
+
+#[test]
+fn reading_waits_for_what_is_parked_unless_it_is_parked_behind_a_retry() {
+    let mut world = world_of(&[1; 1500]);
+    assert_eq!(world.processes[0].dispatcher.room(1), 0, "1,499 are behind one that can be taken");
+    taken(&mut world, 1);
+    assert_eq!(world.processes[0].dispatcher.room(1), 0, "or that is with a handler");
+    world.step(&Step::Answer(0, 0, Saying::Failed));
+    assert_eq!(world.processes[0].dispatcher.room(1), 1000, "others are not to wait for its retry");
+    world.step(&Step::Pass(10));
+    world.step(&Step::Work(0));
+    assert_eq!(world.processes[0].dispatcher.room(1), 0);
+}

@@ -129,8 +129,8 @@ impl ConsumerConfig {
         if self.max_in_hand_bytes < 1024 {
             return invalid("max_in_hand_bytes", "expected at least 1024 bytes");
         }
-        if self.min_idle < Duration::from_millis(10) {
-            return invalid("min_idle", "expected at least 10 ms");
+        if !(Duration::from_millis(10)..=Duration::from_hours(24)).contains(&self.min_idle) {
+            return invalid("min_idle", "expected 10 ms to 24 h");
         }
         if self.max_deliveries == 0 {
             return invalid("max_deliveries", "expected at least 1");

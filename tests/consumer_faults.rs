@@ -165,6 +165,157 @@ async fn a_deleted_group_goes_on_where_all_is_acknowledged_and_keeps_what_is_in_
 }
 
 #[tokio::test]
+async fn what_two_members_have_in_hand_outlives_their_group() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..20).await;
+    let config = ConsumerConfig { min_idle: Duration::from_millis(300), batch: 10, ..config() };
+    let left = Subscription::open(settings(&server), config.clone()).await.unwrap();
+    let right = Subscription::open(settings(&server), config).await.unwrap();
+    let held = left.next(5).await.unwrap();
+    // All of them are in hand, with handlers or waiting for them.
+    let all_read = || async { (group(&connection, STREAM).await.lag == Some(0)).then_some(()) };
+    eventually("all are read", all_read).await;
+    redis::cmd("XGROUP").arg("DESTROY").arg(STREAM).arg(GROUP).exec(&mut server.connection()).unwrap();
+    // Made again by one of them; each renews what it has, which is pending for it again.
+    eventually("all is pending again", || async {
+        let groups = connection.groups(STREAM).await.unwrap();
+        groups.first().filter(|group| group.pending == 20).map(|_| ())
+    })
+    .await;
+    let mut handled: Vec<_> = held.iter().map(number).collect();
+    for delivery in &held {
+        left.settler().ack(delivery);
+    }
+    for subscription in [&left, &right] {
+        let next = || tokio::time::timeout(Duration::from_millis(200), subscription.next(20));
+        while let Ok(Some(batch)) = next().await {
+            handled.extend(batch.iter().map(number));
+            for delivery in &batch {
+                subscription.settler().ack(delivery);
+            }
+        }
+    }
+    settled(&connection, STREAM).await;
+    handled.sort_unstable();
+    handled.dedup();
+    assert_eq!(handled, (0..20).collect::<Vec<_>>());
+    left.close().await;
+    right.close().await;
+}
+
+#[tokio::test]
+async fn connections_that_break_count_as_no_delivery() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..3).await;
+    let config = ConsumerConfig { min_idle: Duration::from_millis(200), max_deliveries: 2, ..config() };
+    let subscription = Subscription::open(settings(&server), config.clone()).await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        held.extend(subscription.next(3).await.unwrap());
+    }
+    for broken in 1..=4 {
+        eventually("it waits for news", || async {
+            let info: String = redis::cmd("INFO").arg("clients").query(&mut server.connection()).unwrap();
+            info.contains("blocked_clients:1").then_some(())
+        })
+        .await;
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut server.connection()).unwrap();
+        eventually("it reads again", || async {
+            (subscription.settler().stats().lost_connections >= broken).then_some(())
+        })
+        .await;
+    }
+    subscription.abandon();
+    // Two of them were delivered once, as far as anybody can tell: they are delivered again, not given up.
+    let heir = Subscription::open(settings(&server), config).await.unwrap();
+    let mut found = ack_all(&heir, 3).await;
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2]);
+    heir.close().await;
+    let connection = connect(&server).await;
+    assert_eq!(dead(&connection, STREAM).await, []);
+}
+
+#[tokio::test]
+async fn what_others_have_counted_up_is_tried_alone_before_it_is_given_up() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..1).await;
+    connection.create_group(STREAM, GROUP, "0").await.unwrap();
+    let claim = "redis.call('XREADGROUP', 'GROUP', 'workers', 'old', 'STREAMS', 'numbers', '>') \
+                 local id = redis.call('XRANGE', 'numbers', '-', '+')[1][1] \
+                 redis.call('XCLAIM', 'numbers', 'workers', 'old', 0, id, 'IDLE', 99999999, 'RETRYCOUNT', 8, 'JUSTID')";
+    redis::cmd("EVAL").arg(claim).arg(0).exec(&mut server.connection()).unwrap();
+    let subscription = Subscription::open(settings(&server), config()).await.unwrap();
+    let batch = subscription.next(1).await.unwrap();
+    assert_eq!(batch[0].deliveries, 9);
+    subscription.settler().ack(&batch[0]);
+    settled(&connection, STREAM).await;
+    subscription.close().await;
+    assert_eq!(dead(&connection, STREAM).await, []);
+}
+
+#[tokio::test]
+async fn a_lone_entry_that_cannot_be_buried_holds_up_nothing() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    redis::cmd("SET").arg("numbers:dlq").arg("a string").exec(&mut server.connection()).unwrap();
+    append(&connection, STREAM, 0..1).await;
+    let config = ConsumerConfig { min_idle: Duration::from_millis(50), max_deliveries: 1, ..config() };
+    let dying = Subscription::open(settings(&server), config.clone()).await.unwrap();
+    dying.next(1).await.unwrap();
+    dying.abandon();
+    let subscription = Subscription::open(settings(&server), config).await.unwrap();
+    let batch = subscription.next(1).await.unwrap();
+    subscription.settler().fail(&batch[0], "no", None);
+    append(&connection, STREAM, 1..10).await;
+    assert_eq!(ack_all(&subscription, 9).await, (1..10).collect::<Vec<_>>());
+    subscription.close().await;
+}
+
+#[tokio::test]
+async fn entries_trimmed_away_while_they_wait_are_counted() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..5).await;
+    let config = ConsumerConfig { min_idle: Duration::from_millis(150), ..config() };
+    let subscription = Subscription::open(settings(&server), config).await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 5 {
+        held.extend(subscription.next(5).await.unwrap());
+    }
+    for delivery in &held {
+        subscription.settler().fail(delivery, "later", Some(Duration::from_hours(1)));
+    }
+    redis::cmd("XTRIM").arg(STREAM).arg("MAXLEN").arg(0).exec(&mut server.connection()).unwrap();
+    eventually("they are counted as lost", || async {
+        (subscription.settler().stats().lost == 5).then_some(())
+    })
+    .await;
+    subscription.close().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_dropped_gives_back_what_it_has() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..200).await;
+    let subscription = Subscription::open(settings(&server), config()).await.unwrap();
+    subscription.next(10).await.unwrap();
+    drop(subscription);
+    let left = || async { (group(&connection, STREAM).await.pending > 0).then_some(()) };
+    eventually("it had read", left).await;
+    let heir = Subscription::open(settings(&server), config()).await.unwrap();
+    let mut found = ack_all(&heir, 200).await;
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 200);
+    heir.close().await;
+}
+
+#[tokio::test]
 async fn a_deleted_stream_is_read_from_its_new_beginning() {
     let server = RedisServer::new();
     let connection = connect(&server).await;
@@ -382,9 +533,19 @@ async fn a_stream_that_is_none_holds_up_no_other_and_is_read_once_it_is_one() {
     redis::cmd("SET").arg("a").arg("a string").exec(&mut server.connection()).unwrap();
     append(&connection, "b", 0..100).await;
     assert_eq!(ack_all(&subscription, 100).await.len(), 100);
+    // Nothing is lost while it is looked, every few seconds, whether the other one can be read by now.
+    let mut found = 0;
+    let begin = std::time::Instant::now();
+    let mut sent = 100;
+    while begin.elapsed() < Duration::from_millis(5_500) {
+        append(&connection, "b", sent..sent + 20).await;
+        sent += 20;
+        found += ack_all(&subscription, 20).await.len();
+    }
+    assert_eq!(found as u64, sent - 100);
     redis::cmd("DEL").arg("a").exec(&mut server.connection()).unwrap();
-    append(&connection, "a", 100..101).await;
-    assert_eq!(ack_all(&subscription, 1).await, [100]);
+    append(&connection, "a", 0..1).await;
+    assert_eq!(ack_all(&subscription, 1).await, [0]);
     subscription.close().await;
 }
 

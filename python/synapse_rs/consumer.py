@@ -1,15 +1,18 @@
 """Consuming: events are handed over at least once, and acknowledged after they were handled."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from synapse_rs import _core
+from synapse_rs.answers import describe, printable
 from synapse_rs.decoding import decoder
 from synapse_rs.errors import Closed
 from synapse_rs.events import Event
-from synapse_rs.handling import run
+from synapse_rs.handling import run, until_interrupted
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -42,7 +45,7 @@ class Batch(Sequence[T]):
         """
         for item, own in zip(self._items, self._events, strict=True):
             if item is event:
-                own._delivery.fail(reason, delay)
+                own._delivery.fail(printable(reason), delay)
                 return
         raise ValueError(f"the event is not of this batch: {event!r}")
 
@@ -147,11 +150,13 @@ class Consumer(Generic[T]):
             "backoff": tuple(backoff),
         }
         self._subscription: _core.Subscription | None = None
+        self._process = os.getpid()
         # What loops have handed out and not settled: to be failed if an exception ends the consumer.
         self._handed_out: dict[int, Batch[T]] = {}
 
     async def __aenter__(self) -> Self:
         self._subscription = await _core.Subscription.open(self._url, condition=self._condition, **self._settings)
+        self._process = os.getpid()
         return self
 
     async def __aexit__(
@@ -159,7 +164,7 @@ class Consumer(Generic[T]):
     ) -> None:
         if isinstance(error, Exception):
             for batch in self._handed_out.values():
-                batch._fail(f"{type(error).__name__}: {error}")
+                batch._fail(describe(error))
         await self.close()
 
     async def close(self) -> None:
@@ -214,9 +219,9 @@ class Consumer(Generic[T]):
 
     def _take(self, max_events: int) -> "Batch[T] | None":
         """Events that are ready, decoded; those that can't be go to the dead letters."""
-        subscription = self._subscription
-        if subscription is None:
+        if self._subscription is None:
             return None
+        subscription = self._open()
         while events := subscription.take(max_events, singly=True):
             if self._decode is None:
                 items: list[Any] = events
@@ -226,7 +231,7 @@ class Consumer(Generic[T]):
                     try:
                         items.append(self._decode(event))
                     except Exception as error:
-                        event._delivery.reject_undecodable(f"{type(error).__name__}: {error}")
+                        event._delivery.reject_undecodable(describe(error))
                     else:
                         decoded.append(event)
                 events = decoded
@@ -237,16 +242,24 @@ class Consumer(Generic[T]):
     def run(self, handler: Callable[[T], Awaitable[object] | object]) -> None:
         """Hands every event to `handler`, sync or async, until the process is interrupted (SIGINT, SIGTERM).
 
-        Then it takes no more, waits for the handlers that are at work, gives back the rest and returns. An exception
-        is a failed delivery; `Retry`, `Reject` and `Unavailable` say what is to be done instead. Sync handlers
-        run in threads if there are several at once or if their time is limited.
+        Then it takes no more, waits for the handlers that are at work, gives back the rest and returns; a second
+        signal interrupts it. An exception is a failed delivery; `Retry`, `Reject` and `Unavailable` say what is to be
+        done instead. Sync handlers run in threads of their own.
         """
-        asyncio.run(self.run_async(handler))
+        asyncio.run(self._run(handler, until_interrupted()))
 
     async def run_async(self, handler: Callable[[T], Awaitable[object] | object]) -> None:
-        """Like `run`, within a running event loop, until it is cancelled or the process is interrupted."""
+        """Like `run`, within a running event loop, until it is cancelled or `close` is called."""
+        await self._run(handler, contextlib.nullcontext(asyncio.Event()))
+
+    async def _run(
+        self,
+        handler: Callable[[T], Awaitable[object] | object],
+        stopping: contextlib.AbstractContextManager[asyncio.Event],
+    ) -> None:
         async with self:
-            await run(self, handler, concurrency=self._concurrency, limit=self._handler_timeout)
+            with stopping as stop:
+                await run(self, handler, self._concurrency, self._handler_timeout, stop)
 
     def stats(self) -> dict[str, int]:
         """What this consumer has done so far, and what it has in hand."""
@@ -259,4 +272,6 @@ class Consumer(Generic[T]):
     def _open(self) -> _core.Subscription:
         if self._subscription is None:
             raise Closed("the consumer is not open; use it in `async with`")
+        if self._process != os.getpid():
+            raise Closed("the consumer belongs to the process that forked this one; open one here")
         return self._subscription

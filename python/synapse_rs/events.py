@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from synapse_rs import _core
+from synapse_rs.answers import printable
 
 
 class Event(dict[str, Any]):
@@ -58,11 +59,11 @@ class Event(dict[str, Any]):
 
         At the consumer's `max_deliveries` it goes to the dead letters, with the reason.
         """
-        self._delivery.fail(reason, delay)
+        self._delivery.fail(printable(reason), delay)
 
     async def reject(self, reason: str) -> None:
         """It will never work: it goes to the dead letters."""
-        self._delivery.reject(reason)
+        self._delivery.reject(printable(reason))
 
     def __repr__(self) -> str:
         return f"<Event {self.name} {self.stream} {self.id} {super().__repr__()}>"

@@ -10,25 +10,29 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from synapse_rs.answers import Reject, Retry, Unavailable
+from synapse_rs.answers import Reject, Retry, Unavailable, describe, printable
 
 if TYPE_CHECKING:
     from synapse_rs.consumer import Batch, Consumer
 
 Handler = Callable[[Any], Awaitable[object] | object]
 
+_Outcome = tuple[object, BaseException | None]
+"""What a handler gave back, or what it raised."""
+
 _log = logging.getLogger("synapse_rs")
 
 
-async def run(consumer: "Consumer[Any]", handler: Handler, *, concurrency: int, limit: float | None) -> None:
-    """Handles events with so many workers until the process is interrupted or the task cancelled."""
-    stop = asyncio.Event()
-    in_threads = not _is_async(handler) and (concurrency > 1 or limit is not None)
-    with _interrupts(stop):
-        workers = [_Worker(consumer, handler, limit, in_threads, stop) for _ in range(concurrency)]
-        async with asyncio.TaskGroup() as group:
-            for worker in workers:
-                group.create_task(worker.run())
+async def run(
+    consumer: "Consumer[Any]", handler: Handler, concurrency: int, limit: float | None, stop: asyncio.Event
+) -> None:
+    """Handles events with so many workers until `stop` is set, the task is cancelled or the consumer is closed."""
+    # In the thread of the loop a sync handler would hold up the others, its own time limit, and signals.
+    in_threads = not _is_async(handler)
+    workers = [_Worker(consumer, handler, limit, in_threads, stop) for _ in range(concurrency)]
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker.run())
 
 
 def _is_async(handler: Handler) -> bool:
@@ -36,11 +40,11 @@ def _is_async(handler: Handler) -> bool:
 
 
 @contextlib.contextmanager
-def _interrupts(stop: asyncio.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`; a second one does what it did before."""
-    loop = asyncio.get_running_loop()
+def until_interrupted() -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; a second one of them does what it did before."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -56,7 +60,7 @@ def _interrupts(stop: asyncio.Event) -> Iterator[None]:
     for number in before:
         loop.add_signal_handler(number, interrupt)
     try:
-        yield
+        yield stop
     finally:
         if not stop.is_set():
             restore()
@@ -83,13 +87,16 @@ class _Worker:
         stopped = asyncio.create_task(self._stop.wait())
         try:
             while not self._stop.is_set():
+                subscription = self._consumer._subscription
+                if subscription is None:
+                    return
                 batch = self._consumer._take(1)
                 if batch is not None:
                     await self._handle(batch)
                     # With events always at hand nobody else would get to run.
                     await asyncio.sleep(0)
                     continue
-                ready = asyncio.ensure_future(self._consumer._open().ready())
+                ready = asyncio.ensure_future(subscription.ready())
                 await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
                 if not ready.done():
                     ready.cancel()
@@ -107,17 +114,23 @@ class _Worker:
             try:
                 await self._attempt(batch[0])
             except Unavailable as unavailable:
-                self._consumer._open().pause(unavailable.after)
+                batch._subscription.pause(unavailable.after)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), unavailable.after)
                 continue
             except Retry as retry:
-                delivery.fail(retry.reason, retry.after)
+                delivery.fail(printable(retry.reason), retry.after)
             except Reject as reject:
-                delivery.reject(reject.reason)
+                delivery.reject(printable(reject.reason))
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                # Not of this task: the handler awaited something that was cancelled.
+                delivery.fail(describe(error))
             except Exception as error:
                 _log.warning("an event of %s failed: %s", delivery.stream, delivery.id, exc_info=error)
-                delivery.fail(f"{type(error).__name__}: {error}")
+                delivery.fail(describe(error))
             else:
                 delivery.ack()
             return
@@ -142,14 +155,18 @@ class _HandlerThread:
     """A thread that calls sync handlers, one at a time; a daemon, so that one that hangs does not hold up the end."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Handler, Any, asyncio.Future[object]] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Handler, Any, asyncio.Future[_Outcome]] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._run, name="synapse-handler", daemon=True).start()
 
     async def call(self, handler: Handler, item: Any) -> object:
-        answer: asyncio.Future[object] = self._loop.create_future()
+        answer: asyncio.Future[_Outcome] = self._loop.create_future()
         self._calls.put((handler, item, answer))
-        return await answer
+        result, error = await answer
+        if error is not None:
+            # A StopIteration becomes a RuntimeError here, as in every coroutine.
+            raise error
+        return result
 
     def end(self) -> None:
         self._calls.put(None)
@@ -164,14 +181,11 @@ class _HandlerThread:
             else:
                 self._tell(answer, result, None)
 
-    def _tell(self, answer: asyncio.Future[object], result: object, error: BaseException | None) -> None:
+    def _tell(self, answer: "asyncio.Future[_Outcome]", result: object, error: BaseException | None) -> None:
         def settle() -> None:
-            if answer.done():
-                return
-            if error is None:
-                answer.set_result(result)
-            else:
-                answer.set_exception(error)
+            # Nobody may wait any more: the handler's time was over.
+            if not answer.done():
+                answer.set_result((result, error))
 
         # The loop has ended: nobody waits any more.
         with contextlib.suppress(RuntimeError):

@@ -7,8 +7,8 @@
 //!
 //! * An entry is in hand from before it can be taken until Redis has confirmed what became of it. So an entry of
 //!   our own pending list that is not in hand was lost on its way to us, and one in hand is ours to renew.
-//! * An entry is with at most one handler, and of the entries of one key (where order is asked for) only the
-//!   earliest in hand is: the others are parked behind it until it is settled, however often it fails.
+//! * An entry is with at most one handler, and of the entries of one key (where order is asked for) only one is: those
+//!   that come later are parked behind it until it is settled, however often it fails. One that is tried alone is alone.
 //! * An entry that was delivered as often as it may be, and of which no consumer lived to tell what became, is
 //!   given to a handler once more, while no other entry is with a handler and Redis knows of all that were.
 
@@ -34,11 +34,19 @@ use self::{
 use super::retry_delay;
 use crate::{
     Event,
-    stream::{Entry, EntryId},
+    stream::{Entry, EntryId, claim::ALONE},
 };
 
 /// So many acknowledgements are sent without gathering more.
 pub(super) const MANY_ACKS: usize = 500;
+
+/// The longest that anything is put off.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// After a time, but not for ever: a longer one overflows the clock.
+pub(super) fn later(now: Instant, duration: Duration) -> Instant {
+    now + duration.min(LONGEST)
+}
 
 /// An entry: the number of its stream, and its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +125,26 @@ pub(super) struct Burial {
     pub deliveries: u32,
 }
 
+/// An entry that is given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Release {
+    pub place: Place,
+    /// How often a handler was given it.
+    pub tried: u32,
+    /// Whether somebody may take it over at once, or only after `min_idle`.
+    pub at_once: bool,
+}
+
+/// An entry that is to be read again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    pub place: Place,
+    /// The number of its next delivery.
+    pub deliveries: u32,
+    /// What Redis is to count.
+    pub count: u32,
+}
+
 /// When there is something to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outlook {
@@ -154,7 +182,7 @@ pub(super) struct Dispatcher {
     /// The latest time that anybody told.
     now: Instant,
     acks: Vec<Place>,
-    releases: Vec<(Place, u32)>,
+    releases: Vec<Release>,
     burials: Vec<Burial>,
     wakes: Wakes,
 }
@@ -189,10 +217,12 @@ impl Dispatcher {
 
     /// Takes an entry in hand that has been delivered as often as it may be, without anybody telling what became of it.
     pub(super) fn admit_exhausted(&mut self, place: Place, deliveries: u32, now: Instant) {
+        let tried_alone = deliveries.checked_sub(ALONE);
+        let deliveries = tried_alone.unwrap_or(deliveries);
         if !self.in_hand.insert(place, Held::new(deliveries, State::Lone)) {
             return;
         }
-        if deliveries > self.rules.max_deliveries {
+        if tried_alone.is_some() {
             let error =
                 format!("delivered {deliveries} times, and no consumer lived to say what became of it");
             return self.bury(place, "max_deliveries", error);
@@ -231,6 +261,7 @@ impl Dispatcher {
             Content::Nothing => self.acknowledge(place),
             Content::Undecodable(error) => self.bury(place, "undecodable", error),
         }
+        self.wakes.reader = true;
     }
 
     fn offer(&mut self, parcel: Parcel, first: bool) {
@@ -245,15 +276,16 @@ impl Dispatcher {
         self.wakes.taker = true;
     }
 
-    /// The entry is gone from the stream, or somebody else's: there is nothing left to settle.
-    pub(super) fn forget(&mut self, place: Place) {
+    /// The entry is gone from the stream, or somebody else's: there is nothing left to settle. `false` if that is
+    /// left to who is at it.
+    pub(super) fn forget(&mut self, place: Place) -> bool {
         // A handler that has it may finish; what it says is told to Redis, which knows best.
-        if matches!(self.in_hand.get(place).map(|held| held.state), None | Some(State::Out | State::Settling))
-        {
-            return;
+        if self.in_hand.get(place).is_none_or(|held| held.state == State::Out || held.state.is_settled()) {
+            return false;
         }
         self.leave_lane(place);
         self.remove(place);
+        true
     }
 }
 
@@ -298,6 +330,8 @@ impl Dispatcher {
     /// Hands nothing out before `end`.
     pub(super) fn pause_until(&mut self, end: Instant) {
         self.paused_until = Some(self.paused_until.map_or(end, |until| until.max(end)));
+        // Who waits for an event is to wait for the end instead.
+        self.wakes.taker = true;
     }
 
     /// What a handler says of an entry; it counts once. Gives whether the entry has failed and is delivered again.
@@ -313,7 +347,7 @@ impl Dispatcher {
             }
             Verdict::Failed { delay, .. } => {
                 let delay = delay.unwrap_or_else(|| retry_delay(self.rules.backoff, deliveries));
-                self.wait(place, now + delay);
+                self.wait(place, later(now, delay));
                 return true;
             }
             Verdict::Released if self.lone_turn == Some(place) => self.put_back_lone(place),
@@ -322,7 +356,7 @@ impl Dispatcher {
                 let again = deliveries
                     .checked_sub(2)
                     .map_or(Duration::ZERO, |times| retry_delay(self.rules.backoff, times.saturating_add(1)));
-                self.wait(place, now + again);
+                self.wait(place, later(now, again));
             }
         }
         false
@@ -332,8 +366,9 @@ impl Dispatcher {
     fn put_back_lone(&mut self, place: Place) {
         self.in_hand.drop_event(place);
         self.in_hand.set(place, State::Settling);
-        self.releases.push((place, self.rules.max_deliveries));
+        self.releases.push(Release { place, tried: self.rules.max_deliveries, at_once: true });
         self.wakes.clerk = true;
+        self.end_turn(place);
     }
 
     fn wait(&mut self, place: Place, until: Instant) {
@@ -345,7 +380,7 @@ impl Dispatcher {
     }
 
     fn acknowledge(&mut self, place: Place) {
-        self.settled(place);
+        self.settled(place, State::Settling);
         self.acks.push(place);
         // The clerk lets them gather, unless there are many.
         self.wakes.clerk |= matches!(self.acks.len(), 1 | MANY_ACKS);
@@ -353,16 +388,17 @@ impl Dispatcher {
 
     fn bury(&mut self, place: Place, reason: &'static str, error: String) {
         let deliveries = self.in_hand.get(place).map_or(0, |held| held.deliveries);
-        self.settled(place);
+        self.settled(place, State::Buried);
         self.burials.push(Burial { place, reason, error, deliveries });
         self.wakes.undertaker = true;
     }
 
-    fn settled(&mut self, place: Place) {
+    fn settled(&mut self, place: Place, state: State) {
         self.in_hand.drop_event(place);
-        self.in_hand.set(place, State::Settling);
+        self.in_hand.set(place, state);
         self.wakes.reader = true;
         self.leave_lane(place);
+        self.end_turn(place);
     }
 
     /// Those behind the entry wait for long, or not.

@@ -7,8 +7,8 @@ use crate::stream::{Connection, EntryId, StreamError};
 
 /// Makes sure that the group of a stream is there and in its place.
 ///
-/// `was_joined` says that it was there before: then it begins where all that came to us is acknowledged. What is
-/// in hand is made pending again, and what others had in hand may come a second time.
+/// `was_joined` says that it was there before: then it begins where all that came to us is acknowledged. What anybody
+/// has in hand is made pending for him again when he renews it, but may come to others as well.
 pub(super) async fn join_group(shared: &Shared, number: usize, was_joined: bool) -> Result<(), StreamError> {
     let act = async |connection: Connection| {
         let name = &*shared.streams[number].name;
@@ -19,7 +19,8 @@ pub(super) async fn join_group(shared: &Shared, number: usize, was_joined: bool)
             Some(group) => find(shared, number, &connection, group.last_delivered_id, end).await,
             None if was_joined => create_again(shared, number, &connection, end).await,
             None => create(shared, number, &connection, end).await,
-        }
+        }?;
+        connection.create_consumer(name, shared.member()).await
     };
     shared.redis.ask(act).await
 }
@@ -68,14 +69,10 @@ async fn create_again(
     end: EntryId,
 ) -> Result<(), StreamError> {
     let (name, group) = (&*shared.streams[number].name, &shared.config.group);
-    let (acknowledged, in_hand) =
-        shared.with(|dispatcher| (dispatcher.acknowledged_up_to(number), dispatcher.of_stream(number)));
+    let acknowledged = shared.with(|dispatcher| dispatcher.acknowledged_up_to(number));
     // A stream that ends before our place is another one by the same name: all of it is news.
     let start = if acknowledged > end { EntryId::MIN } else { acknowledged };
     let is_ours = connection.create_group(name, group, &start.to_string()).await?;
-    for ids in in_hand.chunks(super::settle::IDS_PER_COMMAND) {
-        connection.adopt(name, shared.member(), ids).await?;
-    }
     if is_ours {
         warn!(stream = name, group, %start, "the consumer group was gone; it was created again");
         metrics::counter!(

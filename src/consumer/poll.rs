@@ -14,7 +14,10 @@ use tracing::{info, warn};
 use super::{Kind, dispatch::Place, join::join_group, reclaim::take_over, shared::Shared};
 use crate::{
     backoff::Backoff,
-    stream::{BlockingConnection, Connection, Entry, EntryId, StreamError},
+    stream::{
+        BlockingConnection, Connection, Entry, EntryId, StreamError,
+        claim::{ALONE, Redelivered},
+    },
 };
 
 /// How long one read waits for news.
@@ -23,8 +26,8 @@ const BLOCK: Duration = Duration::from_secs(5);
 /// How long after being told to end a read is told again: it may not have reached the server yet.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(20);
 
-/// What an entry is taken to be large before any was seen.
-const TYPICAL_ENTRY_BYTES: usize = 1024;
+/// How many entries the first read of a session asks for: nobody knows how large they are.
+const FIRST_READ: usize = 16;
 
 /// What was read of each stream.
 type Read = Vec<(String, Vec<Entry>)>;
@@ -33,6 +36,7 @@ pub(super) struct Poller {
     pub shared: Arc<Shared>,
     /// By the streams' numbers: whether we have been in its group, and why we are not.
     pub members: Vec<Membership>,
+    pub is_first_session: bool,
     /// Of a reader without a group: up to where each stream was read.
     pub positions: Vec<(String, EntryId)>,
 }
@@ -85,41 +89,45 @@ impl Poller {
         let mut reader = BlockingConnection::open(shared.redis.settings()).await?;
         let client = reader.client_id().await?;
         let streams = match shared.config.kind {
-            Kind::Group => self.enter(&mut reader).await?,
+            Kind::Group => self.enter().await?,
             Kind::Broadcast => {
                 self.rewind().await?;
                 shared.config.streams.clone()
             }
         };
         let try_refused_at = (streams.len() < shared.streams.len()).then(|| Instant::now() + BLOCK);
-        let mut entry_bytes = TYPICAL_ENTRY_BYTES;
+        let mut count = FIRST_READ;
         let mut arrived = Vec::new();
         loop {
+            if try_refused_at.is_some_and(|at| at <= Instant::now()) {
+                shared.bring(arrived);
+                return Ok(SessionEnd::TryRefused);
+            }
             // Room first: what is read must have a place to go.
-            let room = match shared.room(entry_bytes) {
+            let room = match shared.room() {
                 0 => {
                     shared.bring(std::mem::take(&mut arrived));
-                    shared.stop.run_until_cancelled(room(&shared, entry_bytes)).await
+                    shared.stop.run_until_cancelled(room(&shared)).await
                 }
                 room => Some(room).filter(|_| !shared.stop.is_cancelled()),
             };
             let Some(room) = room else { return Ok(SessionEnd::Stopped) };
-            if try_refused_at.is_some_and(|at| at <= Instant::now()) {
-                return Ok(SessionEnd::TryRefused);
-            }
             if streams.is_empty() {
                 let _ = shared.stop.run_until_cancelled(sleep(BLOCK)).await;
                 continue;
             }
             // Redis answers the next question while what came last is decoded.
             let decode = async { shared.bring(std::mem::take(&mut arrived)) };
-            let (read, ()) = join(self.read(&mut reader, client, &streams, room), decode).await;
+            let (read, ()) = join(self.read(&mut reader, client, &streams, room.min(count)), decode).await;
             let read = read?;
             backoff.reset();
             if std::mem::take(is_down) {
                 info!(group = shared.config.group, "reading again");
             }
-            entry_bytes = mean_bytes(&read).unwrap_or(entry_bytes);
+            if let Some(bytes) = mean_bytes(&read) {
+                shared.entry_bytes.store(bytes, Ordering::Relaxed);
+                count = count.saturating_mul(2).min(shared.config.batch);
+            }
             arrived = self.admit_all(read);
         }
     }
@@ -146,7 +154,7 @@ impl Poller {
     }
 
     /// Joins the groups, and brings in what is ours already or nobody's any more; gives the streams that can be read.
-    async fn enter(&mut self, reader: &mut BlockingConnection) -> Result<Vec<String>, StreamError> {
+    async fn enter(&mut self) -> Result<Vec<String>, StreamError> {
         let shared = self.shared.clone();
         let mut streams = Vec::with_capacity(shared.streams.len());
         for (number, member) in self.members.iter_mut().enumerate() {
@@ -173,27 +181,72 @@ impl Poller {
                 Err(error) => return Err(error),
             }
         }
-        self.recover(reader, &streams).await?;
-        take_over(&shared, &shared.redis).await?;
+        self.recover(&streams).await?;
+        // After an outage the others are to renew what they have before anybody looks for what was left behind.
+        if std::mem::replace(&mut self.is_first_session, false) {
+            take_over(&shared, &shared.redis).await?;
+        }
         Ok(streams)
     }
 
     /// Entries that the server has given to us but that never arrived: a connection broke under the reply.
-    async fn recover(&self, reader: &mut BlockingConnection, streams: &[String]) -> Result<(), StreamError> {
+    async fn recover(&self, streams: &[String]) -> Result<(), StreamError> {
         let shared = &self.shared;
-        for name in streams {
+        for (stream, name) in shared
+            .streams
+            .iter()
+            .enumerate()
+            .filter(|(_, stream)| streams.iter().any(|name| **name == *stream.name))
+        {
             let mut after = EntryId::MIN;
             loop {
-                let Some(room) = shared.stop.run_until_cancelled(room(shared, TYPICAL_ENTRY_BYTES)).await
-                else {
-                    return Ok(());
+                let Some(room) = shared.stop.run_until_cancelled(room(shared)).await else { return Ok(()) };
+                let pending = async |connection: Connection| {
+                    connection.pending_for(&name.name, shared.member(), after, room).await
                 };
-                let pending = reader.read_pending(shared.member(), name, after, room).await?;
-                let Some(last) = pending.last() else { break };
-                after = last.id;
-                shared.bring(self.admit(name, pending));
+                let pending = shared.redis.ask(pending).await?;
+                let Some((last, _)) = pending.last() else { break };
+                after = *last;
+                self.recover_page(stream, pending).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn recover_page(&self, stream: usize, pending: Vec<(EntryId, u32)>) -> Result<(), StreamError> {
+        let shared = &self.shared;
+        let place = |id| Place { stream, id };
+        let limit = shared.config.max_deliveries;
+        let missing: Vec<_> = shared.with(|dispatcher| {
+            let missing = pending.into_iter().filter(|(id, _)| !dispatcher.holds(place(*id)));
+            let (missing, exhausted): (Vec<_>, Vec<_>) = missing.partition(|(_, count)| *count < limit);
+            for (id, count) in exhausted {
+                // We live: it was not tried alone by us, even if it is marked so.
+                let count = count.checked_sub(ALONE + 1).unwrap_or(count);
+                dispatcher.admit_exhausted(place(id), count, Instant::now());
+            }
+            missing
+        });
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let again = async |connection: Connection| {
+            connection.redeliver(&shared.streams[stream].name, shared.member(), &missing).await
+        };
+        let found = shared.redis.ask(again).await?;
+        let mut arrived = Vec::new();
+        for ((id, deliveries), found) in missing.into_iter().zip(found) {
+            match found {
+                Redelivered::Entry(entry)
+                    if shared.with(|dispatcher| dispatcher.admit(place(id), deliveries)) =>
+                {
+                    arrived.push((place(id), deliveries, entry));
+                }
+                Redelivered::Lost => shared.count_lost(stream, 1),
+                Redelivered::Entry(_) | Redelivered::NotOurs => {}
+            }
+        }
+        shared.bring(arrived);
         Ok(())
     }
 
@@ -236,10 +289,10 @@ impl Poller {
 }
 
 /// Waits for room; how many entries may be read then.
-async fn room(shared: &Shared, entry_bytes: usize) -> usize {
+async fn room(shared: &Shared) -> usize {
     loop {
         let news = shared.signals.reader.notified();
-        match shared.room(entry_bytes) {
+        match shared.room() {
             0 => news.await,
             room => return room,
         }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::{dispatch::Place, settle::IDS_PER_COMMAND, shared::Shared};
-use crate::stream::{Connection, EntryId, SharedConnection, StreamError};
+use crate::stream::{Connection, EntryId, SharedConnection, StreamError, claim::Renewed};
 
 /// How many entries are taken over at once.
 const TAKE_OVER_BATCH: usize = 100;
@@ -62,6 +62,8 @@ impl Keeper {
                 sweep_at = Instant::now() + sweep;
             }
             if let Err(error) = outcome {
+                // The others could not renew either, and are to do that before anybody looks for what was left behind.
+                take_over_at = Instant::now() + min_idle;
                 debug!(group = self.shared.config.group, %error, "entries could not be renewed or taken over for the moment");
             }
         }
@@ -78,18 +80,32 @@ impl Keeper {
     async fn renew_stream(&self, number: usize) -> Result<(), StreamError> {
         let shared = &self.shared;
         let stream = &shared.streams[number];
-        let ids = shared.with(|dispatcher| dispatcher.of_stream(number));
-        for ids in ids.chunks(IDS_PER_COMMAND) {
-            let renew =
-                async |connection: Connection| connection.renew(&stream.name, shared.member(), ids).await;
-            let others = self.redis.ask(renew).await?;
-            shared.with(|dispatcher| {
-                for id in others {
-                    dispatcher.forget(Place { stream: number, id });
-                }
-            });
+        for is_settled in [false, true] {
+            let ids = shared.with(|dispatcher| dispatcher.of_stream(number, is_settled));
+            for ids in ids.chunks(IDS_PER_COMMAND) {
+                let renew = async |connection: Connection| {
+                    connection.renew(&stream.name, shared.member(), ids, !is_settled).await
+                };
+                let renewed = self.redis.ask(renew).await?;
+                self.note(number, renewed);
+            }
         }
         Ok(())
+    }
+
+    /// What of the entries in hand is not ours any more, or is again.
+    fn note(&self, stream: usize, renewed: Renewed) {
+        let place = |id| Place { stream, id };
+        let lost = self.shared.with(|dispatcher| {
+            for id in renewed.others {
+                dispatcher.forget(place(id));
+            }
+            dispatcher.adopted(renewed.adopted.into_iter().map(place));
+            renewed.lost.into_iter().filter(|id| dispatcher.forget(place(*id))).count()
+        });
+        if lost > 0 {
+            self.shared.count_lost(stream, lost);
+        }
     }
 
     async fn sweep(&self) -> Result<(), StreamError> {
@@ -138,7 +154,7 @@ async fn take_over_stream(
     number: usize,
 ) -> Result<(), StreamError> {
     let mut cursor = EntryId::MIN;
-    while !shared.stop.is_cancelled() && shared.room(1) > 0 {
+    while !shared.stop.is_cancelled() && shared.room() > 0 {
         cursor = take_over_page(shared, redis, number, cursor).await?;
         if cursor == EntryId::MIN {
             break;

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::{
     Kind,
-    dispatch::Place,
+    dispatch::Due,
     shared::{RETRY_PAUSE, Shared, notified_until},
 };
 use crate::stream::{Connection, StreamError, claim::Redelivered};
@@ -24,7 +24,12 @@ impl Retrier {
     pub(super) async fn run(self) {
         let shared = &self.shared;
         while !shared.stop.is_cancelled() {
-            let mut due = shared.with(|dispatcher| dispatcher.due(Instant::now(), AT_ONCE));
+            let room = shared.room_to_read_again().min(AT_ONCE);
+            if room == 0 {
+                let _ = shared.stop.run_until_cancelled(sleep(RETRY_PAUSE)).await;
+                continue;
+            }
+            let mut due = shared.with(|dispatcher| dispatcher.due(Instant::now(), room));
             if due.is_empty() {
                 let next_due = shared.with(|dispatcher| dispatcher.next_due());
                 tokio::select! {
@@ -32,11 +37,11 @@ impl Retrier {
                     () = notified_until(&shared.signals.retrier, next_due) => continue,
                 }
             }
-            due.sort_unstable();
-            for due in due.chunk_by(|one, next| one.0.stream == next.0.stream) {
+            due.sort_unstable_by_key(|due| due.place);
+            for due in due.chunk_by(|one, next| one.place.stream == next.place.stream) {
                 if let Err(error) = self.read_again(due).await {
                     debug!(%error, "entries that are to be delivered again can't be read; they wait");
-                    let places = due.iter().map(|(place, _)| *place);
+                    let places = due.iter().map(|due| due.place);
                     shared.with(|dispatcher| dispatcher.defer(places, Instant::now() + RETRY_PAUSE));
                 }
             }
@@ -44,13 +49,13 @@ impl Retrier {
     }
 
     /// Reads entries of one stream again.
-    async fn read_again(&self, due: &[(Place, u32)]) -> Result<(), StreamError> {
+    async fn read_again(&self, due: &[Due]) -> Result<(), StreamError> {
         let shared = &self.shared;
-        let number = due[0].0.stream;
+        let number = due[0].place.stream;
         let stream = &shared.streams[number];
         let found = match shared.config.kind {
             Kind::Group => {
-                let ids: Vec<_> = due.iter().map(|(place, deliveries)| (place.id, *deliveries)).collect();
+                let ids: Vec<_> = due.iter().map(|due| (due.place.id, due.count)).collect();
                 let again = async |connection: Connection| {
                     connection.redeliver(&stream.name, shared.member(), &ids).await
                 };
@@ -63,7 +68,7 @@ impl Retrier {
         };
         let mut entries = Vec::with_capacity(due.len());
         let mut gone = Vec::new();
-        for ((place, deliveries), found) in due.iter().zip(found) {
+        for (Due { place, deliveries, .. }, found) in due.iter().zip(found) {
             match found {
                 Redelivered::Entry(entry) => entries.push((*place, *deliveries, entry)),
                 Redelivered::Lost => {
@@ -85,13 +90,9 @@ impl Retrier {
     }
 }
 
-async fn reread(
-    connection: &Connection,
-    stream: &str,
-    due: &[(Place, u32)],
-) -> Result<Vec<Redelivered>, StreamError> {
+async fn reread(connection: &Connection, stream: &str, due: &[Due]) -> Result<Vec<Redelivered>, StreamError> {
     let mut found = Vec::with_capacity(due.len());
-    for (place, _) in due {
+    for Due { place, .. } in due {
         let entry = connection.range(stream, place.id, place.id, 1).await?.pop();
         found.push(entry.map_or(Redelivered::Lost, Redelivered::Entry));
     }

@@ -115,7 +115,8 @@ impl<H: Handler> Worker<H> {
     /// One call of the handler, within its time, its panics caught.
     async fn attempt(&self, delivery: &Delivery) -> Answer {
         let begin = Instant::now();
-        let call = AssertUnwindSafe(self.handler.handle(delivery)).catch_unwind();
+        // Called within, for it may panic before there is anything to await.
+        let call = AssertUnwindSafe(async { self.handler.handle(delivery).await }).catch_unwind();
         let answer = match self.settler.config().handler_timeout {
             None => call.await,
             Some(limit) => timeout(limit, call)

@@ -23,7 +23,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub(super) const IDS_PER_COMMAND: usize = 500;
 
 /// How long closing may take to tell Redis what is left to tell.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 pub(super) struct Clerk {
     pub shared: Arc<Shared>,
@@ -71,11 +71,14 @@ impl Clerk {
             }
         }
         let releases = self.shared.with(Dispatcher::take_releases);
-        for (stream, releases) in by_stream(releases, |(place, _)| *place) {
-            let ids = releases.iter().map(|(place, tried)| (place.id, *tried)).collect();
-            if self.until_done(&Telling::Release { stream, ids }).await {
-                self.shared
-                    .with(|dispatcher| dispatcher.confirmed(releases.into_iter().map(|(place, _)| place)));
+        let (at_once, in_time): (Vec<_>, Vec<_>) = releases.into_iter().partition(|release| release.at_once);
+        for (releases, idle) in [(at_once, self.shared.config.min_idle), (in_time, Duration::ZERO)] {
+            for (stream, releases) in by_stream(releases, |release| release.place) {
+                let ids = releases.iter().map(|release| (release.place.id, release.tried)).collect();
+                if self.until_done(&Telling::Release { stream, ids, idle }).await {
+                    let places = releases.into_iter().map(|release| release.place);
+                    self.shared.with(|dispatcher| dispatcher.confirmed(places));
+                }
             }
         }
     }
@@ -124,8 +127,8 @@ impl Clerk {
         let name = |stream: &usize| &*shared.streams[*stream].name;
         let act = async |connection: Connection| match telling {
             Telling::Ack { stream, ids } => connection.ack(name(stream), &config.group, ids).await.map(drop),
-            Telling::Release { stream, ids } => {
-                connection.release(name(stream), shared.member(), ids, config.min_idle).await
+            Telling::Release { stream, ids, idle } => {
+                connection.release(name(stream), shared.member(), ids, *idle).await
             }
             Telling::Leave { stream } => {
                 connection.delete_idle_consumer(name(stream), &config.group, &shared.consumer).await.map(drop)
@@ -145,6 +148,7 @@ enum Telling {
     Release {
         stream: usize,
         ids: Vec<(EntryId, u32)>,
+        idle: Duration,
     },
     Leave {
         stream: usize,

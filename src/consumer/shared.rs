@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -33,7 +33,13 @@ use crate::{
 };
 
 /// How many entries may be in hand at once, those that wait to be delivered again included.
-const MAX_IN_HAND: usize = 10_000;
+const MAX_IN_HAND: usize = 100_000;
+
+/// What an entry is taken to be large before any was seen.
+const TYPICAL_ENTRY_BYTES: usize = 1024;
+
+/// How long entries that are to be tried alone hold up the others at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -49,6 +55,8 @@ pub(super) struct Shared {
     /// Ends settling, and with it the membership.
     pub leave: Shutdown,
     pub lost_connections: AtomicU64,
+    /// What an entry is large, as far as was seen lately.
+    pub entry_bytes: AtomicUsize,
     dispatcher: Mutex<Dispatcher>,
 }
 
@@ -77,7 +85,7 @@ impl Shared {
         let rules = Rules {
             max_deliveries: config.max_deliveries,
             backoff: config.backoff,
-            patience: config.min_idle,
+            patience: PATIENCE.min(config.min_idle / 4),
             batch: config.batch,
             bytes: config.max_in_hand_bytes,
             in_hand: MAX_IN_HAND,
@@ -92,6 +100,7 @@ impl Shared {
             drained: Shutdown::new(),
             leave: Shutdown::new(),
             lost_connections: AtomicU64::new(0),
+            entry_bytes: AtomicUsize::new(TYPICAL_ENTRY_BYTES),
             config,
         }
     }
@@ -128,8 +137,9 @@ impl Shared {
 
     /// Waits until there may be something to take. Safe to cancel.
     pub(super) async fn ready(&self) {
+        // Whoever is woken and does not take, because it was cancelled or its turn was over, wakes the next.
+        let _passed_on = PassOn(&self.signals.taker);
         loop {
-            // Registered before the look, so that nothing comes unseen between the two.
             let news = self.signals.taker.notified();
             let outlook = self.dispatcher.lock().outlook(Instant::now());
             match outlook {
@@ -187,9 +197,17 @@ impl Shared {
         }
     }
 
-    /// How many more entries of about `entry_bytes` may be read; 0 if there is no room.
-    pub(super) fn room(&self, entry_bytes: usize) -> usize {
-        self.dispatcher.lock().room(entry_bytes)
+    /// How many more entries of the usual size may be read; 0 if there is no room.
+    pub(super) fn room(&self) -> usize {
+        self.dispatcher.lock().room(self.entry_bytes.load(Ordering::Relaxed))
+    }
+
+    /// How many entries that are delivered again may be read; 0 if memory is full of what others are to take first.
+    pub(super) fn room_to_read_again(&self) -> usize {
+        let (ready, bytes, _) = self.dispatcher.lock().load();
+        let bytes_left = self.config.max_in_hand_bytes.saturating_sub(bytes);
+        let room = bytes_left / self.entry_bytes.load(Ordering::Relaxed).max(1);
+        if ready == 0 { room.max(1) } else { room }
     }
 
     /// What entries that are in hand turn out to be.
@@ -280,9 +298,10 @@ impl Shared {
     pub(super) fn positions(&self, confirmed: bool) -> Vec<(Arc<str>, EntryId)> {
         let dispatcher = self.dispatcher.lock();
         let position = |(number, stream): (usize, &StreamState)| {
-            let id = match confirmed {
-                true => dispatcher.acknowledged_up_to(number),
-                false => dispatcher.settled_up_to(number),
+            let id = if confirmed {
+                dispatcher.acknowledged_up_to(number)
+            } else {
+                dispatcher.settled_up_to(number)
             };
             (stream.name.clone(), id)
         };
@@ -305,6 +324,15 @@ fn consumer_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{}-{}-{count}-{:08x}", host.trim(), std::process::id(), fastrand::u32(..))
+}
+
+/// Rings a bell when it goes.
+struct PassOn<'a>(&'a Notify);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 /// Waits for a bell, at most until `time`.

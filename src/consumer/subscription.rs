@@ -1,14 +1,16 @@
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
+use tracing::error;
 
 use super::{
     ConsumeError, ConsumerConfig, ConsumerStats, Delivery, Kind,
     dead_letter::Undertaker,
-    dispatch::{Place, Verdict},
+    dispatch::{Place, Verdict, later},
     join::join_group,
     poll::{Membership, Poller},
     position,
@@ -19,8 +21,8 @@ use super::{
 };
 use crate::{config::RedisSettings, stream::EntryId};
 
-/// How long closing waits for what is on its way to the dead letters.
-const BURY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long closing waits for reading and renewing to end, and then for what is on its way to the dead letters.
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A member of a consumer group: hands out batches, takes back what became of each event.
 ///
@@ -29,6 +31,13 @@ const BURY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
+    /// None once it is being closed.
+    tasks: Option<Tasks>,
+}
+
+/// The tasks of a subscription.
+#[derive(Debug)]
+struct Tasks {
     /// What reads, renews and delivers again.
     readers: Vec<JoinHandle<()>>,
     undertaker: JoinHandle<()>,
@@ -67,7 +76,12 @@ impl Subscription {
         config.check()?;
         let kind = config.kind;
         let shared = Arc::new(Shared::new(settings, config));
-        let mut poller = Poller { shared: shared.clone(), members: Vec::new(), positions: Vec::new() };
+        let mut poller = Poller {
+            shared: shared.clone(),
+            members: Vec::new(),
+            is_first_session: true,
+            positions: Vec::new(),
+        };
         match kind {
             Kind::Group => {
                 for number in 0..shared.streams.len() {
@@ -82,16 +96,16 @@ impl Subscription {
                 let keeper = Keeper::new(&shared);
                 tokio::task::spawn_blocking(move || keeper.run_apart())
             }
-            Kind::Group => tokio::spawn(Keeper::new(&shared).run()),
-            Kind::Broadcast => tokio::spawn(position::keep(shared.clone())),
+            Kind::Group => watched(&shared, "renewing", Keeper::new(&shared).run()),
+            Kind::Broadcast => watched(&shared, "keeping the position", position::keep(shared.clone())),
         };
-        let retrier = tokio::spawn(Retrier { shared: shared.clone() }.run());
-        Ok(Self {
-            readers: vec![tokio::spawn(poller.run()), keeper, retrier],
-            undertaker: tokio::spawn(Undertaker { shared: shared.clone() }.run()),
-            clerk: tokio::spawn(Clerk { shared: shared.clone() }.run()),
-            shared,
-        })
+        let retrier = watched(&shared, "delivering again", Retrier { shared: shared.clone() }.run());
+        let tasks = Tasks {
+            readers: vec![watched(&shared, "reading", poller.run()), keeper, retrier],
+            undertaker: watched(&shared, "burying", Undertaker { shared: shared.clone() }.run()),
+            clerk: watched(&shared, "settling", Clerk { shared: shared.clone() }.run()),
+        };
+        Ok(Self { shared, tasks: Some(tasks) })
     }
 
     /// At most `max` events, in stream order but for those that are delivered again; waits for the first. `None` once
@@ -103,7 +117,7 @@ impl Subscription {
             if self.shared.stop.is_cancelled() {
                 return None;
             }
-            let taken = self.shared.take(max, false);
+            let taken = self.shared.take(max.max(1), false);
             if !taken.is_empty() {
                 return Some(taken);
             }
@@ -121,32 +135,73 @@ impl Subscription {
         &self.shared.consumer
     }
 
-    /// Stops reading, tells Redis what was settled, gives back what was not, and leaves the group.
+    /// Stops reading, tells Redis what was settled, gives back what was not, and leaves the group. Ends within ten
+    /// seconds, whether or not Redis answers.
     pub async fn close(mut self) {
-        self.shared.stop.cancel();
-        for task in &mut self.readers {
-            let _ = task.await;
+        if let Some(tasks) = self.tasks.take() {
+            tasks.end(self.shared.clone()).await;
         }
-        self.shared.drained.cancel();
-        if timeout(BURY_TIMEOUT, &mut self.undertaker).await.is_err() {
-            self.undertaker.abort();
-        }
-        self.shared.leave.cancel();
-        let _ = (&mut self.clerk).await;
     }
 
     /// Ends at once, as if the process had died: what is in hand is taken over by others after `min_idle`.
-    pub fn abandon(self) {
-        self.readers.iter().chain([&self.undertaker, &self.clerk]).for_each(JoinHandle::abort);
+    pub fn abandon(mut self) {
+        if let Some(tasks) = self.tasks.take() {
+            tasks.readers.iter().chain([&tasks.undertaker, &tasks.clerk]).for_each(JoinHandle::abort);
+        }
+        // Of a thread that renews, which can't be aborted.
+        self.shared.stop.cancel();
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.stop.cancel();
-        self.shared.drained.cancel();
-        self.shared.leave.cancel();
+        let Some(tasks) = self.tasks.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tasks.end(self.shared.clone()));
+        } else {
+            // The runtime is gone, and its tasks with it.
+            self.shared.drained.cancel();
+            self.shared.leave.cancel();
+        }
     }
+}
+
+impl Tasks {
+    /// One after the other, for each has something to tell the next.
+    async fn end(self, shared: Arc<Shared>) {
+        shared.stop.cancel();
+        end_within(STEP_TIMEOUT, self.readers).await;
+        shared.drained.cancel();
+        end_within(STEP_TIMEOUT, [self.undertaker]).await;
+        shared.leave.cancel();
+        let _ = self.clerk.await;
+    }
+}
+
+/// Waits for tasks to end; aborts those that don't.
+async fn end_within(limit: Duration, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+    let deadline = Instant::now() + limit;
+    for mut task in tasks {
+        if timeout_at(deadline, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+/// A task without which the consumer stands still: if it breaks, the consumer ends.
+fn watched(
+    shared: &Arc<Shared>,
+    what: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            error!(group = shared.config.group, "{what} broke: a defect of this program; the consumer ends");
+            shared.stop.cancel();
+        }
+    })
 }
 
 // === impl Settler ===
@@ -187,7 +242,7 @@ impl Settler {
 
     /// What is needed to handle events is not there: none are handed out for so long.
     pub fn pause(&self, duration: Duration) {
-        self.shared.with(|dispatcher| dispatcher.pause_until(Instant::now() + duration));
+        self.shared.with(|dispatcher| dispatcher.pause_until(later(Instant::now(), duration)));
     }
 
     /// An event took a handler so long.

@@ -30,9 +30,24 @@ pub enum Redelivered {
     Entry(Entry),
     /// It was trimmed away while pending; it is not pending any more.
     Lost,
-    /// It is not pending for us any more: somebody has taken it over or acknowledged it.
+    /// Somebody has taken it over.
     NotOurs,
 }
+
+/// Which of the entries that were to be renewed are not simply ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Somebody has taken them over.
+    pub others: Vec<EntryId>,
+    /// They were trimmed away.
+    pub lost: Vec<EntryId>,
+    /// They were pending for nobody, and are ours again.
+    pub adopted: Vec<EntryId>,
+}
+
+/// The number of deliveries of an entry that is tried alone: this and how often it was delivered. No entry gets so
+/// high by being delivered or taken over, by whatever consumer of the group.
+pub const ALONE: u32 = 1 << 20;
 
 const TAKE_OVER: &str = r"
 local stream, group, me = KEYS[1], ARGV[1], ARGV[2]
@@ -60,12 +75,13 @@ local stream, group, me = KEYS[1], ARGV[1], ARGV[2]
 local answers = {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  if #redis.call('XPENDING', stream, group, id, id, 1, me) == 0 then
+  local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  if pending and pending[2] ~= me then
     table.insert(answers, 0)
   else
     local found = redis.call('XRANGE', stream, id, id)[1]
     if found then
-      redis.call('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
+      redis.call('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', ARGV[i + 1], 'FORCE', 'JUSTID')
       table.insert(answers, found[2])
     else
       redis.call('XACK', stream, group, id)
@@ -76,24 +92,35 @@ end
 return answers
 ";
 
-/// Finds out which of the entries, given in order, are ours: by the page, for a consumer may hold thousands.
+/// What is ours is found by the page, for a consumer may hold thousands. An entry that is pending for nobody, as after
+/// the group was made anew, is made pending for us.
 const RENEW: &str = r"
-local stream, group, me = KEYS[1], ARGV[1], ARGV[2]
-local ours, from = {}, ARGV[3]
+local stream, group, me, adopt = KEYS[1], ARGV[1], ARGV[2], ARGV[3] == '1'
+local ours, from = {}, ARGV[4]
 repeat
   local page = redis.call('XPENDING', stream, group, from, ARGV[#ARGV], 1000, me)
   for _, pending in ipairs(page) do ours[pending[1]] = true end
   if #page == 1000 then from = '(' .. page[1000][1] end
 until #page < 1000
-local others, claim = {}, {'XCLAIM', stream, group, me, 0}
-for i = 3, #ARGV do
-  if ours[ARGV[i]] then table.insert(claim, ARGV[i]) else table.insert(others, ARGV[i]) end
+local others, lost, adopted, claim = {}, {}, {}, {'XCLAIM', stream, group, me, 0}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  if ours[id] then
+    table.insert(claim, id)
+  elseif not adopt or #redis.call('XPENDING', stream, group, id, id, 1) > 0 then
+    table.insert(others, id)
+  elseif #redis.call('XRANGE', stream, id, id) == 0 then
+    table.insert(lost, id)
+  else
+    redis.call('XCLAIM', stream, group, me, 0, id, 'FORCE', 'JUSTID')
+    table.insert(adopted, id)
+  end
 end
 if #claim > 5 then
   table.insert(claim, 'JUSTID')
   redis.call(unpack(claim))
 end
-return others
+return {others, lost, adopted}
 ";
 
 const RELEASE: &str = r"
@@ -146,7 +173,8 @@ impl Connection {
         })
     }
 
-    /// Reads entries of ours once more, each with the number of deliveries it shall have from now on.
+    /// Reads entries of ours once more, each with the number of deliveries it shall have from now on. One that is
+    /// pending for nobody, as after the group was made anew, is made pending for us.
     ///
     /// The answers are in the order of `ids`.
     pub async fn redeliver(
@@ -169,23 +197,31 @@ impl Connection {
         answers.collect()
     }
 
-    /// Says that these entries, in order, are still being worked on, without counting a delivery; gives those that
-    /// are not ours any more.
+    /// Says that these entries, in order, are still being worked on, without counting a delivery.
+    ///
+    /// With `adopt`, those that are pending for nobody become ours again; without, they count as others'.
     pub async fn renew(
         &self,
         stream: &str,
         member: Member<'_>,
         ids: &[EntryId],
-    ) -> Result<Vec<EntryId>, StreamError> {
+        adopt: bool,
+    ) -> Result<Renewed, StreamError> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Renewed::default());
         }
         let what = format!("XCLAIM {stream} {}", member.group);
         let mut command = script(RENEW, stream, member);
+        command.arg(u8::from(adopt));
         for id in ids {
             command.arg(id.to_string());
         }
-        reply::entry_ids(self.query(&command, &what).await?, &what)
+        let [others, lost, adopted] = parts_of(self.query(&command, &what).await?, &what)?;
+        Ok(Renewed {
+            others: reply::entry_ids(others, &what)?,
+            lost: reply::entry_ids(lost, &what)?,
+            adopted: reply::entry_ids(adopted, &what)?,
+        })
     }
 
     /// Gives entries back, so that another member may take them over at once.
@@ -206,19 +242,6 @@ impl Connection {
             command.arg(id.to_string()).arg(times);
         }
         self.query(&command, &what).await.map(drop)
-    }
-
-    /// Makes entries pending for us that are pending for nobody, as after the group was created anew.
-    pub async fn adopt(&self, stream: &str, member: Member<'_>, ids: &[EntryId]) -> Result<(), StreamError> {
-        /// Longer than anything that is pending for somebody can have been idle.
-        const NEVER_MS: u64 = 1 << 52;
-        let mut command = redis::cmd("XCLAIM");
-        command.arg(stream).arg(member.group).arg(member.consumer).arg(NEVER_MS);
-        for id in ids {
-            command.arg(id.to_string());
-        }
-        command.arg("FORCE").arg("JUSTID");
-        self.query(&command, &format!("XCLAIM {stream} {}", member.group)).await.map(drop)
     }
 }
 

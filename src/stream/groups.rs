@@ -3,7 +3,7 @@ use std::time::Duration;
 use redis::Value;
 use serde::Serialize;
 
-use super::{Connection, EntryId, StreamError, reply};
+use super::{Connection, EntryId, StreamError, read::Member, reply};
 
 /// A consumer group of a stream, as `XINFO GROUPS` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +46,13 @@ impl Connection {
             Err(error) if error.code() == Some("BUSYGROUP") => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a consumer known to its group, so that operators see it before it was given anything.
+    pub async fn create_consumer(&self, stream: &str, member: Member<'_>) -> Result<(), StreamError> {
+        let mut command = redis::cmd("XGROUP");
+        command.arg("CREATECONSUMER").arg(stream).arg(member.group).arg(member.consumer);
+        self.query(&command, &format!("XGROUP CREATECONSUMER {stream} {}", member.group)).await.map(drop)
     }
 
     /// Sets from where on a group reads.

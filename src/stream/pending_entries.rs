@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::{Connection, EntryId, StreamError, reply};
+use super::{Connection, EntryId, StreamError, read::Member, reply};
 
 /// An entry that was delivered and not acknowledged, as `XPENDING` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,28 @@ impl Connection {
             other => other?,
         };
         reply::array(answer, &what)?.into_iter().map(|item| pending_entry(item, &what)).collect()
+    }
+}
+
+impl Connection {
+    /// At most `count` entries after an id that are pending for a member, with how often each was delivered.
+    pub async fn pending_for(
+        &self,
+        stream: &str,
+        member: Member<'_>,
+        after: EntryId,
+        count: usize,
+    ) -> Result<Vec<(EntryId, u32)>, StreamError> {
+        let what = format!("XPENDING {stream} {}", member.group);
+        let mut command = redis::cmd("XPENDING");
+        command.arg(stream).arg(member.group).arg(after.next().to_string()).arg("+").arg(count);
+        command.arg(member.consumer);
+        let found = reply::array(self.query(&command, &what).await?, &what)?;
+        let entry = |item| {
+            let entry = pending_entry(item, &what)?;
+            Ok((entry.id, u32::try_from(entry.deliveries).unwrap_or(u32::MAX)))
+        };
+        found.into_iter().map(entry).collect()
     }
 }
 

@@ -46,21 +46,6 @@ impl BlockingConnection {
         self.read_streams(&request, block, &format!("XREADGROUP {}", member.group)).await
     }
 
-    /// At most `count` entries that are pending for this very member, after an id (`XREADGROUP` with an id).
-    pub async fn read_pending(
-        &mut self,
-        member: Member<'_>,
-        stream: &str,
-        after: EntryId,
-        count: usize,
-    ) -> Result<Vec<Entry>, StreamError> {
-        let mut request = group_request(member, count);
-        request.extend(["STREAMS".to_owned(), stream.to_owned(), after.to_string()]);
-        let what = format!("XREADGROUP {} {stream}", member.group);
-        let read = self.read_streams(&request, Duration::ZERO, &what).await?;
-        Ok(read.into_iter().flat_map(|(_, entries)| entries).collect())
-    }
-
     /// The server's number for this connection, by which another can end its waiting.
     pub async fn client_id(&mut self) -> Result<i64, StreamError> {
         const WHAT: &str = "CLIENT ID";

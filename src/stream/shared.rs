@@ -71,6 +71,13 @@ impl SharedConnection {
                         return Err(error);
                     }
                 }
+                // The address may lead to another server by now, which takes what this one refuses.
+                Err(error @ StreamError::Refused { .. })
+                    if matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING")) =>
+                {
+                    self.leave(number).await;
+                    return Err(error);
+                }
                 other => return other,
             }
         }

@@ -172,6 +172,108 @@ def test_a_signal_ends_it_in_order_after_the_handler_at_work(redis_server: Redis
         assert entry["times_delivered"] == 0, "no handler has seen it"
 
 
+class Mute(Exception):
+    """An error that can't say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def bad(number: int) -> None:
+    """Raises what can go wrong in raising."""
+    match number:
+        case 0:
+            raise Retry(-1)
+        case 1:
+            raise Unavailable(None)  # type: ignore[arg-type]
+        case 2:
+            raise RuntimeError("\ud800")
+        case 3:
+            raise Mute
+        case 4:
+            next(iter(()))
+        case 5:
+            raise Reject(ValueError("so"))
+        case 6:
+            raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_whatever_a_handler_raises_the_others_go_on(redis_server: RedisServer, in_thread: bool) -> None:
+    publish(redis_server, range(8))
+    done: list[str] = []
+
+    def handle(event: Event) -> None:
+        bad(int(event["version"]))
+        done.append(event["version"])
+
+    async def handle_async(event: Event) -> None:
+        handle(event)
+
+    await run_until(
+        consumer(redis_server, max_deliveries=1),
+        handle if in_thread else handle_async,
+        lambda: len(dead(redis_server)) == 7 and pending(redis_server) == 0,
+    )
+    assert done == ["7"]
+    letters = dead(redis_server)
+    assert letters["0"] == ("max_deliveries", "ValueError: after is -1, expected seconds from 0")
+    assert letters["2"] == ("max_deliveries", "RuntimeError: ?")
+    assert letters["3"] == ("max_deliveries", "Mute")
+    assert "StopIteration" in letters["4"][1]
+    assert letters["5"] == ("rejected", "ValueError: so")
+
+
+async def test_two_loops_share_a_consumer_and_one_may_be_cancelled(redis_server: RedisServer) -> None:
+    async with consumer(redis_server) as events:
+        for number in range(30):
+            left, right = (asyncio.ensure_future(anext(aiter(events))) for _ in range(2))
+            await asyncio.sleep(number % 3 / 1000)
+            await asyncio.to_thread(publish, redis_server, range(number, number + 1))
+            left.cancel()
+            await asyncio.wait((left,))
+            if left.cancelled():
+                await (await asyncio.wait_for(right, 5)).ack()
+            else:
+                await left.result().ack()
+                right.cancel()
+                await asyncio.wait((right,))
+
+
+def test_a_forked_child_does_not_take_its_parents_events(redis_server: RedisServer) -> None:
+    publish(redis_server, range(3))
+
+    async def parent() -> None:
+        async with consumer(redis_server) as events:
+            loop = aiter(events)
+            await anext(loop)
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    await anext(loop)
+                except synapse_rs.Closed:
+                    status = 0
+                finally:
+                    os._exit(status)
+            _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+            assert (await anext(loop))["version"] == "1"
+
+    asyncio.run(parent())
+
+
+async def test_closing_ends_the_handlers(redis_server: RedisServer) -> None:
+    publish(redis_server, range(3))
+    events = consumer(redis_server)
+
+    async def handle(event: Event) -> None:
+        if event["version"] == "1":
+            await events.close()
+
+    await asyncio.wait_for(events.run_async(handle), 10)
+
+
 async def test_an_exception_that_leaves_the_consumer_is_a_failed_delivery(redis_server: RedisServer) -> None:
     publish(redis_server, range(1))
 

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use tokio::time::Instant;
 
-use super::{Burial, Dispatcher, Place, State, Wakes};
-use crate::stream::EntryId;
+use super::{Burial, Dispatcher, Due, Place, Release, State, Wakes};
+use crate::stream::{EntryId, claim::ALONE};
 
 impl Dispatcher {
     /// Entries to be acknowledged.
@@ -18,8 +18,8 @@ impl Dispatcher {
         self.acks.len()
     }
 
-    /// Entries to be given back, and how often a handler was given each.
-    pub(in crate::consumer) fn take_releases(&mut self) -> Vec<(Place, u32)> {
+    /// Entries to be given back.
+    pub(in crate::consumer) fn take_releases(&mut self) -> Vec<Release> {
         std::mem::take(&mut self.releases)
     }
 
@@ -30,30 +30,52 @@ impl Dispatcher {
     /// Redis knows what became of these.
     pub(in crate::consumer) fn confirmed(&mut self, places: impl IntoIterator<Item = Place>) {
         for place in places {
-            if self.in_hand.get(place).is_some_and(|held| held.state == State::Settling) {
+            if self.in_hand.get(place).is_some_and(|held| held.state.is_settled()) {
                 self.remove(place);
             }
         }
-        if self.lone_since.is_some() {
-            (self.wakes.retrier, self.wakes.taker) = (true, true);
+        self.wakes.retrier |= self.lone_since.is_some();
+    }
+
+    /// These were pending for nobody when they were renewed, and are ours again.
+    ///
+    /// Most were acknowledged while they were being renewed: nobody would settle them any more.
+    pub(in crate::consumer) fn adopted(&mut self, places: impl IntoIterator<Item = Place>) {
+        for place in places {
+            if self.in_hand.get(place).is_none_or(|held| held.state.is_settled()) {
+                self.acks.push(place);
+                self.wakes.clerk = true;
+            }
         }
     }
 
     pub(super) fn remove(&mut self, place: Place) {
         self.in_hand.remove(place);
-        if self.lone_turn == Some(place) {
-            (self.lone_turn, self.lone_parcel) = (None, None);
+        if !self.lone.is_empty() {
+            self.lone.retain(|lone| *lone != place);
         }
-        self.lone.retain(|lone| *lone != place);
-        if self.lone.is_empty() && self.lone_turn.is_none() {
-            self.lone_since = None;
-            self.wakes.taker = true;
-        }
+        self.end_turn(place);
         self.wakes.reader = true;
     }
 
-    /// At most `max` entries that are to be read again now, each with the number of its next delivery.
-    pub(in crate::consumer) fn due(&mut self, now: Instant, max: usize) -> Vec<(Place, u32)> {
+    /// The entry is not tried alone any more: the next one is, or all others go on.
+    pub(super) fn end_turn(&mut self, place: Place) {
+        if self.lone_turn == Some(place) {
+            (self.lone_turn, self.lone_parcel) = (None, None);
+        }
+        if self.lone_since.is_none() || self.lone_turn.is_some() {
+            return;
+        }
+        if self.lone.is_empty() {
+            self.lone_since = None;
+            self.wakes.taker = true;
+        } else {
+            self.wakes.retrier = true;
+        }
+    }
+
+    /// At most `max` entries that are to be read again now.
+    pub(in crate::consumer) fn due(&mut self, now: Instant, max: usize) -> Vec<Due> {
         let mut due = Vec::new();
         self.now = self.now.max(now);
         self.call_lone(now, &mut due);
@@ -66,7 +88,7 @@ impl Dispatcher {
                 State::Deferred => held.deliveries,
                 _ => continue,
             };
-            self.read_again(place, deliveries, &mut due);
+            self.read_again(place, deliveries, 0, &mut due);
         }
         due
     }
@@ -80,7 +102,7 @@ impl Dispatcher {
     }
 
     /// Gives the turn to the next entry that is to be tried alone, if nothing else is with a handler or unknown to Redis.
-    fn call_lone(&mut self, now: Instant, due: &mut Vec<(Place, u32)>) {
+    fn call_lone(&mut self, now: Instant, due: &mut Vec<Due>) {
         if self.lone_turn.is_some() {
             return;
         }
@@ -92,7 +114,8 @@ impl Dispatcher {
         }
         if let Some(place) = self.lone.pop_front() {
             self.lone_turn = Some(place);
-            self.read_again(place, self.rules.max_deliveries.saturating_add(1), due);
+            let deliveries = self.in_hand.get(place).map_or(0, |held| held.deliveries);
+            self.read_again(place, deliveries.saturating_add(1), ALONE, due);
         }
     }
 
@@ -100,16 +123,16 @@ impl Dispatcher {
     fn give_lone_back(&mut self) {
         for place in std::mem::take(&mut self.lone) {
             self.in_hand.set(place, State::Settling);
-            self.releases.push((place, self.rules.max_deliveries));
+            self.releases.push(Release { place, tried: self.rules.max_deliveries, at_once: false });
         }
         self.lone_since = None;
         (self.wakes.clerk, self.wakes.taker) = (true, true);
     }
 
-    fn read_again(&mut self, place: Place, deliveries: u32, due: &mut Vec<(Place, u32)>) {
+    fn read_again(&mut self, place: Place, deliveries: u32, mark: u32, due: &mut Vec<Due>) {
         self.in_hand.set_deliveries(place, deliveries);
         self.in_hand.set(place, State::Reread);
-        due.push((place, deliveries));
+        due.push(Due { place, deliveries, count: mark.saturating_add(deliveries) });
     }
 
     /// The entries could not be read again for the moment.
@@ -129,17 +152,17 @@ impl Dispatcher {
         let max = self.rules.max_deliveries;
         let unsettled = self.in_hand.all().filter_map(|(place, held)| {
             let tried = match held.state {
-                State::Settling => return None,
+                State::Settling | State::Buried => return None,
                 State::Out | State::Waiting | State::Lone => held.deliveries,
                 State::Read | State::Ready | State::Parked | State::Reread | State::Deferred => {
                     held.deliveries.saturating_sub(1)
                 }
             };
-            Some((place, tried.min(max)))
+            Some(Release { place, tried: tried.min(max), at_once: true })
         });
         let unsettled: Vec<_> = unsettled.collect();
-        for (place, _) in &unsettled {
-            self.in_hand.set(*place, State::Settling);
+        for release in &unsettled {
+            self.in_hand.set(release.place, State::Settling);
         }
         self.releases.extend(unsettled);
         self.ready.clear();
@@ -147,9 +170,13 @@ impl Dispatcher {
         self.lone.clear();
     }
 
-    /// What of a stream is in hand, oldest first.
-    pub(in crate::consumer) fn of_stream(&self, stream: usize) -> Vec<EntryId> {
-        self.in_hand.of_stream(stream)
+    /// What of a stream is in hand and is, or is not, settled yet, oldest first.
+    pub(in crate::consumer) fn of_stream(&self, stream: usize, is_settled: bool) -> Vec<EntryId> {
+        self.in_hand.of_stream(stream, is_settled)
+    }
+
+    pub(in crate::consumer) fn holds(&self, place: Place) -> bool {
+        self.in_hand.get(place).is_some()
     }
 
     /// Up to where a stream was read by a group that is joined now, and what of that is not acknowledged.

@@ -10,6 +10,9 @@ use super::{Parcel, Place};
 /// So many events are kept in memory behind one of their key; the others are read again when it is their turn.
 const KEPT: usize = 16;
 
+/// So many parked entries of a key count as read ahead.
+const COUNTED: usize = 64;
+
 /// Of one stream, the entries of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lane {
@@ -43,8 +46,9 @@ struct Queue {
 }
 
 impl Queue {
+    /// One key alone, however long its queue, does not stop reading for the others.
     fn moving(&self) -> usize {
-        if self.is_held_up { 0 } else { self.parked.len() }
+        if self.is_held_up { 0 } else { self.parked.len().min(COUNTED) }
     }
 }
 
@@ -59,8 +63,9 @@ impl Lanes {
         };
         let is_kept = queue.kept < KEPT && queue.kept == queue.parked.len();
         queue.kept += usize::from(is_kept);
+        self.moving -= queue.moving();
         queue.parked.push_back((place, is_kept.then_some(parcel)));
-        self.moving += usize::from(!queue.is_held_up);
+        self.moving += queue.moving();
         Err(is_kept)
     }
 

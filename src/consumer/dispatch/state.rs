@@ -24,8 +24,10 @@ pub(super) enum State {
     Reread,
     /// To be tried alone.
     Lone,
-    /// Redis is being told what became of it.
+    /// Redis is being told that it was handled, or is given back.
     Settling,
+    /// It goes to the dead letters, as soon as Redis takes them.
+    Buried,
 }
 
 /// An entry in hand.
@@ -65,6 +67,10 @@ impl Held {
 }
 
 impl State {
+    pub(super) fn is_settled(self) -> bool {
+        matches!(self, Self::Settling | Self::Buried)
+    }
+
     fn is_busy(self) -> bool {
         matches!(self, Self::Out | Self::Settling)
     }
@@ -160,8 +166,10 @@ impl InHand {
         })
     }
 
-    pub(super) fn of_stream(&self, stream: usize) -> Vec<EntryId> {
-        self.streams[stream].entries.keys().copied().collect()
+    /// What of a stream is or is not settled yet, oldest first.
+    pub(super) fn of_stream(&self, stream: usize, is_settled: bool) -> Vec<EntryId> {
+        let entries = self.streams[stream].entries.iter();
+        entries.filter(|(_, held)| held.state.is_settled() == is_settled).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn joined(&mut self, stream: usize, acknowledged: EntryId) {
@@ -177,7 +185,7 @@ impl InHand {
         }
     }
 
-    /// The same, counting what Redis does not know of yet.
+    /// The same, counting what was handled and Redis does not know of yet.
     pub(super) fn settled_up_to(&self, stream: usize) -> EntryId {
         let of_stream = &self.streams[stream];
         let unsettled = of_stream.entries.iter().find(|(_, held)| held.state != State::Settling);

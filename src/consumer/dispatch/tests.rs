@@ -44,6 +44,8 @@ struct Pending {
     times: u32,
     touched: Instant,
     is_released: bool,
+    /// Given back, but not to be had at once.
+    is_left: bool,
 }
 
 struct Process {
@@ -51,6 +53,22 @@ struct Process {
     dispatcher: Dispatcher,
     /// What its handlers have.
     out: Vec<(EntryId, u32)>,
+    /// Bells that were rung and not heard yet.
+    rung: Wakes,
+    /// A handler has found nothing and waits for its bell, or for a time.
+    asleep_until: Option<Outlook>,
+}
+
+impl Process {
+    /// Notes the bells that were rung.
+    fn listen(&mut self) {
+        let wakes = self.dispatcher.take_wakes();
+        self.rung.taker |= wakes.taker;
+        self.rung.reader |= wakes.reader;
+        self.rung.clerk |= wakes.clerk;
+        self.rung.retrier |= wakes.retrier;
+        self.rung.undertaker |= wakes.undertaker;
+    }
 }
 
 struct World {
@@ -67,6 +85,12 @@ struct World {
     /// Entries that were alone with their process when it died.
     killers: BTreeSet<EntryId>,
     processes: Vec<Process>,
+}
+
+/// What is in hand, settled or not.
+fn both(dispatcher: &Dispatcher) -> impl Iterator<Item = EntryId> + use<> {
+    let (unsettled, settled) = (dispatcher.of_stream(0, false), dispatcher.of_stream(0, true));
+    unsettled.into_iter().chain(settled)
 }
 
 fn place(id: EntryId) -> Place {
@@ -104,7 +128,13 @@ impl World {
             bytes: usize::MAX,
             in_hand: usize::MAX,
         };
-        Process { name: self.names, dispatcher: Dispatcher::new(1, rules, self.now), out: Vec::new() }
+        Process {
+            name: self.names,
+            dispatcher: Dispatcher::new(1, rules, self.now),
+            out: Vec::new(),
+            rung: Wakes::default(),
+            asleep_until: None,
+        }
     }
 
     fn content(&self, id: EntryId, deliveries: u32) -> Content {
@@ -130,18 +160,25 @@ impl World {
             Step::Pass(seconds) => self.pass(Duration::from_secs(seconds)),
             Step::Kill(process) => {
                 // Whether it was given to a handler by then, nobody can tell who looks at the pending list.
-                let alone = self.processes[process].dispatcher.lone_turn;
-                self.killers.extend(alone.map(|place| place.id));
+                let name = self.processes[process].name;
+                let alone = self
+                    .pending
+                    .iter()
+                    .filter(|(_, pending)| pending.owner == name && pending.times >= ALONE);
+                self.killers.extend(alone.map(|(id, _)| *id));
                 self.processes[process] = self.process();
             }
             Step::Close(process) => {
                 self.processes[process].out.clear();
                 self.processes[process].dispatcher.release_all();
+                // The last time, all that there is to tell is told.
+                (self.processes[process].rung.clerk, self.processes[process].rung.undertaker) = (true, true);
                 self.tell(process);
                 assert_eq!(self.processes[process].dispatcher.load().2, 0, "nothing is left in hand");
                 self.processes[process] = self.process();
             }
         }
+        self.processes.iter_mut().for_each(Process::listen);
         self.check();
     }
 
@@ -151,7 +188,10 @@ impl World {
         for id in ids {
             self.delivered = id;
             let owner = self.processes[process].name;
-            self.pending.insert(id, Pending { owner, times: 1, touched: self.now, is_released: false });
+            self.pending.insert(
+                id,
+                Pending { owner, times: 1, touched: self.now, is_released: false, is_left: false },
+            );
             let content = self.content(id, 1);
             let dispatcher = &mut self.processes[process].dispatcher;
             assert!(dispatcher.admit(place(id), 1));
@@ -161,7 +201,20 @@ impl World {
 
     fn take(&mut self, process: usize, count: usize) {
         let now = self.now;
-        let taken = self.processes[process].dispatcher.take(now, count, false);
+        let handler = &mut self.processes[process];
+        // Who has found nothing sleeps until its bell is rung, whatever there is by now.
+        let is_awake = match handler.asleep_until {
+            Some(Outlook::At(time)) => handler.rung.taker || time <= now,
+            Some(_) => handler.rung.taker,
+            None => true,
+        };
+        if !is_awake {
+            return;
+        }
+        handler.rung.taker = false;
+        let taken = handler.dispatcher.take(now, count, false);
+        handler.listen();
+        handler.asleep_until = taken.is_empty().then(|| handler.dispatcher.outlook(now));
         for Parcel { place, deliveries, .. } in taken {
             let key = self.entries[&place.id];
             let process = &mut self.processes[process];
@@ -199,38 +252,49 @@ impl World {
     fn work(&mut self, process: usize) {
         self.tell(process);
         let now = self.now;
-        let due = self.processes[process].dispatcher.due(now, 100);
-        let name = self.processes[process].name;
-        for (place, times) in due.into_iter().rev() {
+        let retrier = &mut self.processes[process];
+        if !retrier.rung.retrier && retrier.dispatcher.next_due().is_none_or(|at| at > now) {
+            return;
+        }
+        retrier.rung.retrier = false;
+        let due = retrier.dispatcher.due(now, 100);
+        let name = retrier.name;
+        for Due { place, deliveries, count: times } in due.into_iter().rev() {
             match self.pending.get_mut(&place.id).filter(|pending| pending.owner == name) {
                 Some(pending) => {
-                    *pending = Pending { owner: name, times, touched: now, is_released: false };
-                    let content = self.content(place.id, times);
+                    *pending =
+                        Pending { owner: name, times, touched: now, is_released: false, is_left: false };
+                    let content = self.content(place.id, deliveries);
                     self.processes[process].dispatcher.bring(place, content);
                 }
-                None => self.processes[process].dispatcher.forget(place),
+                None => drop(self.processes[process].dispatcher.forget(place)),
             }
         }
         self.tell(process);
     }
 
     fn tell(&mut self, process: usize) {
-        let Process { name, dispatcher, .. } = &mut self.processes[process];
-        let acks = dispatcher.take_acks();
+        self.processes[process].listen();
+        let Process { name, dispatcher, rung, .. } = &mut self.processes[process];
+        let clerk = std::mem::take(&mut rung.clerk);
+        let undertaker = std::mem::take(&mut rung.undertaker);
+        let acks = if clerk { dispatcher.take_acks() } else { Vec::new() };
         for place in &acks {
             self.pending.remove(&place.id);
             self.acknowledged.insert(place.id);
         }
         dispatcher.confirmed(acks);
-        let releases = dispatcher.take_releases();
-        for (place, times) in &releases {
-            assert!(*times <= MAX_DELIVERIES, "given back with {times} deliveries");
+        let releases = if clerk { dispatcher.take_releases() } else { Vec::new() };
+        for Release { place, tried, at_once } in &releases {
+            assert!(*tried <= MAX_DELIVERIES, "given back with {tried} deliveries");
             if let Some(pending) = self.pending.get_mut(&place.id).filter(|pending| pending.owner == *name) {
-                (pending.times, pending.is_released) = (*times, true);
+                (pending.times, pending.is_released, pending.touched) = (*tried, *at_once, self.now);
+                pending.is_left = !at_once;
             }
         }
-        dispatcher.confirmed(releases.into_iter().map(|(place, _)| place));
-        for burial in dispatcher.take_burials() {
+        dispatcher.confirmed(releases.into_iter().map(|release| release.place));
+        let burials = if undertaker { dispatcher.take_burials() } else { Vec::new() };
+        for burial in burials {
             if self.pending.remove(&burial.place.id).is_some() {
                 assert!(self.dead.insert(burial.place.id, burial.reason).is_none(), "buried twice");
             }
@@ -249,6 +313,7 @@ impl World {
         for id in idle {
             let pending = self.pending.get_mut(&id).unwrap();
             (pending.owner, pending.touched, pending.is_released) = (name, now, false);
+            pending.is_left = false;
             let times = pending.times;
             let dispatcher = &mut self.processes[process].dispatcher;
             if times >= MAX_DELIVERIES {
@@ -269,10 +334,10 @@ impl World {
         while self.now < end {
             self.now = end.min(self.now + MIN_IDLE / 3);
             for process in &mut self.processes {
-                for id in process.dispatcher.of_stream(0) {
+                for id in both(&process.dispatcher) {
                     match self.pending.get_mut(&id) {
                         Some(pending) if pending.owner == process.name => pending.touched = self.now,
-                        _ => process.dispatcher.forget(place(id)),
+                        _ => drop(process.dispatcher.forget(place(id))),
                     }
                 }
             }
@@ -291,11 +356,12 @@ impl World {
         for process in &self.processes {
             let up_to = process.dispatcher.acknowledged_up_to(0);
             let own = self.pending.iter().filter(|(_, pending)| pending.owner == process.name);
-            let in_hand: BTreeSet<_> = process.dispatcher.of_stream(0).into_iter().collect();
+            let in_hand: BTreeSet<_> = both(&process.dispatcher).collect();
             for (id, pending) in own {
-                assert!(pending.is_released || in_hand.contains(id), "{id} is ours and not in hand");
+                let is_given_back = pending.is_released || pending.is_left;
+                assert!(is_given_back || in_hand.contains(id), "{id} is ours and not in hand");
                 assert!(
-                    pending.is_released || *id > up_to,
+                    is_given_back || *id > up_to,
                     "{id} is pending, yet counts as acknowledged up to {up_to}"
                 );
             }
@@ -462,18 +528,24 @@ fn others_that_take_too_long_let_nobody_starve() {
     world.step(&Step::Pass(31));
     world.step(&Step::Work(0));
     assert_eq!(taken(&mut world, 1), [3], "2 was given back");
-    assert!(world.pending[&EntryId::new(2, 0)].is_released);
+    assert!(world.pending[&EntryId::new(2, 0)].is_left);
 }
 
 #[test]
-fn reading_waits_for_what_is_parked_unless_it_is_parked_behind_a_retry() {
-    let mut world = world_of(&[1; 1500]);
-    assert_eq!(world.processes[0].dispatcher.room(1), 0, "1,499 are behind one that can be taken");
-    taken(&mut world, 1);
-    assert_eq!(world.processes[0].dispatcher.room(1), 0, "or that is with a handler");
-    world.step(&Step::Answer(0, 0, Saying::Failed));
-    assert_eq!(world.processes[0].dispatcher.room(1), 1000, "others are not to wait for its retry");
+fn reading_waits_for_what_is_parked_unless_behind_a_retry_or_behind_one_key_alone() {
+    let keys: Vec<u8> =
+        (0..2000).map(|n| 1 + n % 20).map(|key| u8::try_from(key).expect("20 keys")).collect();
+    let mut world = world_of(&keys);
+    let room = |world: &World| world.processes[0].dispatcher.room(1);
+    assert_eq!(room(&world), 0, "99 of each key are behind one that can be taken");
+    taken(&mut world, 20);
+    assert_eq!(room(&world), 0, "or that is with a handler");
+    for _ in 0..20 {
+        world.step(&Step::Answer(0, 0, Saying::Failed));
+    }
+    assert_eq!(room(&world), 1000, "others are not to wait for their retries");
     world.step(&Step::Pass(10));
     world.step(&Step::Work(0));
-    assert_eq!(world.processes[0].dispatcher.room(1), 0);
+    assert_eq!(room(&world), 0);
+    assert_eq!(room(&world_of(&[1; 2000])), 1000, "one key alone does not stop reading for the others");
 }

@@ -53,7 +53,12 @@ async fn a_group_that_has_expired_is_told_until_it_is_used_again() {
     connection.create_group("model-events", "gone", "0").await.unwrap();
     let (key, week) = (format!("{}model-events", idle_groups::PREFIX), 7 * 24 * HOUR_MS);
     let week_ago = connection.now_ms().await.unwrap() - week;
-    redis::cmd("HSET").arg(&key).arg("gone").arg(week_ago).exec(&mut redis.connection()).unwrap();
+    redis::cmd("HSET")
+        .arg(&key)
+        .arg("gone")
+        .arg(format!("{week_ago} 0-0 -"))
+        .exec(&mut redis.connection())
+        .unwrap();
     let hub = HubProcess::start(&redis, &OFTEN).await;
     hub.shows(r#"synapse_group_expired{stream="model-events",group="gone"} 1"#).await;
     hub.shows(r#"synapse_trimmed_entries_total{stream="model-events",reason="age"} 10"#).await;

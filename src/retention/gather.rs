@@ -14,11 +14,8 @@ pub(super) async fn state(connection: &Connection, stream: &str) -> Result<Optio
     let mut states = Vec::with_capacity(groups.len());
     let mut standings = Vec::with_capacity(groups.len());
     for group in groups {
-        let used_ms = if waits(&info, &group) {
-            last_use(connection, stream, &group, now_ms).await?
-        } else {
-            now_ms
-        };
+        let used_ms =
+            if waits(&info, &group) { last_use(connection, stream, &group, now_ms).await? } else { now_ms };
         let standing = Standing::of(&group, before.get(&group.name), used_ms, now_ms);
         states.push(GroupState {
             first_pending: match group.pending {

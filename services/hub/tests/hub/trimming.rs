@@ -158,3 +158,15 @@ async fn trimming_goes_on_after_an_outage() {
     append_old(&redis, STREAM, 30, 10).await;
     until_length(&connect(&redis).await, STREAM, 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_trimmed_as_often_as_asked_also_where_the_lock_lives_long() {
+    let redis = RedisServer::new();
+    let connection = connect(&redis).await;
+    let settings = [("TRIM_INTERVAL", "50ms"), ("TRIM_TAKEOVER", "10m")];
+    let _hub = TestHub::start(&redis, &settings).await;
+    for hours_ago in [40, 35, 30] {
+        append_old(&redis, STREAM, hours_ago, 10).await;
+        until_length(&connection, STREAM, 0).await;
+    }
+}

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) use gather::idle;
 pub use plan::{Cut, GroupState, KeptBy, Plan, StreamState, plan};
 pub use rehearse::rehearse;
 

@@ -268,6 +268,17 @@ async fn a_stream_is_brought_under_its_bytes_and_not_far_below() {
 }
 
 #[tokio::test]
+async fn the_bytes_of_a_stream_are_those_of_all_its_entries_and_the_same_everywhere() {
+    let setup = Setup::new().await;
+    // Small ones first: by a sample of the first nodes it would seem small.
+    setup.append(3, 2_000, 1);
+    setup.append(2, 1_000, 10_000);
+    let told = setup.connection.info(STREAM).await.unwrap().unwrap().bytes.unwrap();
+    assert!((10_000_000..20_000_000).contains(&told), "{told}");
+    assert_eq!(setup.connection.bytes(STREAM).await.unwrap(), told);
+}
+
+#[tokio::test]
 async fn bytes_do_not_take_what_a_group_needs() {
     let setup = Setup::new().await;
     setup.append(3, 5_000, 100);

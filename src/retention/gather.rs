@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{GroupState, RetentionPolicy, StreamState};
-use crate::stream::{Connection, GroupInfo, StreamError, StreamInfo, idle_groups::Standing};
+use crate::stream::{Connection, ConsumerInfo, GroupInfo, StreamError, StreamInfo, idle_groups::Standing};
 
 /// The state of a stream and its groups, with where each stood at the last look; `None` if there is no such stream.
 pub(super) async fn state(connection: &Connection, stream: &str) -> Result<Option<Found>, StreamError> {
@@ -14,9 +14,8 @@ pub(super) async fn state(connection: &Connection, stream: &str) -> Result<Optio
     let mut states = Vec::with_capacity(groups.len());
     let mut standings = Vec::with_capacity(groups.len());
     for group in groups {
-        let used_ms =
-            if waits(&info, &group) { last_use(connection, stream, &group, now_ms).await? } else { now_ms };
-        let standing = Standing::of(&group, before.get(&group.name), used_ms, now_ms);
+        let consumers = connection.consumers(stream, &group.name).await?;
+        let standing = standing(&info, &group, &consumers, before.get(&group.name), now_ms);
         states.push(GroupState {
             first_pending: match group.pending {
                 0 => None,
@@ -66,22 +65,39 @@ impl Found {
     }
 }
 
+/// How long nobody has used a group though something waits in it.
+pub(crate) fn idle(
+    stream: &StreamInfo,
+    group: &GroupInfo,
+    consumers: &[ConsumerInfo],
+    before: Option<&Standing>,
+    now_ms: u64,
+) -> Duration {
+    let standing = standing(stream, group, consumers, before, now_ms);
+    Duration::from_millis(now_ms.saturating_sub(standing.since_ms))
+}
+
+fn standing(
+    stream: &StreamInfo,
+    group: &GroupInfo,
+    consumers: &[ConsumerInfo],
+    before: Option<&Standing>,
+    now_ms: u64,
+) -> Standing {
+    let used_ms = if waits(stream, group) { last_use(consumers, now_ms) } else { now_ms };
+    Standing::of(group, before, used_ms, now_ms)
+}
+
 /// Whether there is anything in the group that it could be used for. On a quiet stream not even a running consumer
 /// leaves a trace of its asking, before Redis 7.2.
-pub(crate) fn waits(stream: &StreamInfo, group: &GroupInfo) -> bool {
+fn waits(stream: &StreamInfo, group: &GroupInfo) -> bool {
     let has_read_all = group.last_delivered_id >= stream.last_generated_id || group.lag == Some(0);
     group.pending > 0 || !(has_read_all || stream.length == 0)
 }
 
 /// When any of its consumers last asked for anything; 0 if it has none, for those that leave take this with them.
-async fn last_use(
-    connection: &Connection,
-    stream: &str,
-    group: &GroupInfo,
-    now_ms: u64,
-) -> Result<u64, StreamError> {
-    let consumers = connection.consumers(stream, &group.name).await?;
+fn last_use(consumers: &[ConsumerInfo], now_ms: u64) -> u64 {
     let idle = consumers.iter().map(|consumer| consumer.idle).min();
     let ago = |idle: Duration| now_ms.saturating_sub(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
-    Ok(idle.map_or(0, ago))
+    idle.map_or(0, ago)
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::{Connection, StreamError, reply};
 
+/// The lock of the one of all hubs that trims.
+pub const TRIMMER: &str = "synapse:trimmer";
+
 /// Renews the lock if it is ours.
 const RENEW: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
 

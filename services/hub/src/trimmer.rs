@@ -8,15 +8,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use synapse_chassis::telemetry::Metrics;
 use synapse_rs::{
     retention::{self, Features, Report},
-    stream::StreamError,
+    stream::{StreamError, lock::TRIMMER as LOCK},
 };
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::{hub::Hub, metrics, settings::TrimStreams};
 
-/// The key of the lock.
-pub const LOCK: &str = "synapse:trimmer";
 /// How long giving the lock up may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,6 @@
 //! What operators are told: metrics and the log.
 
-use synapse_hub::trimmer::LOCK;
-use synapse_rs::stream::idle_groups;
+use synapse_rs::stream::{idle_groups, lock::TRIMMER as LOCK};
 use synapse_test_support::{RedisServer, eventually};
 
 use crate::support::{HOUR_MS, HubProcess, append_old, bury, connect, read_as_group};

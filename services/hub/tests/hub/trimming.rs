@@ -1,8 +1,7 @@
 //! The hub that trims.
 
 use synapse_chassis::service::Ended;
-use synapse_hub::trimmer::LOCK;
-use synapse_rs::stream::{Connection, idle_groups};
+use synapse_rs::stream::{Connection, idle_groups, lock::TRIMMER as LOCK};
 use synapse_test_support::{RedisServer, eventually};
 
 use crate::support::{HOUR_MS, HubProcess, TestHub, append_old, connect, read_as_group};

@@ -6,8 +6,9 @@
 //! trims. Where groups are in the way is looked up by the server in the very moment of trimming, so that a group that
 //! goes back or comes into being meanwhile loses nothing.
 //!
-//! Two kinds of groups are not in the way: [`GATEWAY_GROUP`], which shows lag and reads nothing, and one that nobody has
-//! used for [`group_expiry`](RetentionPolicy::group_expiry).
+//! Two kinds of groups are not in the way: [`GATEWAY_GROUP`], which shows lag and reads nothing, and one in which
+//! something waits and that nobody has used for [`group_expiry`](RetentionPolicy::group_expiry): it stood where it stands
+//! at each look, and no consumer has asked for anything.
 
 mod gather;
 mod plan;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) use gather::idle;
 pub use plan::{Cut, GroupState, KeptBy, Plan, StreamState, plan};
 pub use rehearse::rehearse;
 
@@ -117,25 +119,29 @@ pub fn is_trimmed(stream: &str) -> bool {
 
 /// What [`trim`] would do; `None` if there is no such stream.
 ///
-/// It notes the groups that have no consumers ([`crate::stream::idle_groups`]), and changes nothing else.
+/// Changes nothing: since when groups stand still is known from the times when somebody trimmed.
 pub async fn look(
     connection: &Connection,
     stream: &str,
     policy: &RetentionPolicy,
 ) -> Result<Option<(StreamState, Plan)>, StreamError> {
-    let Some(state) = gather::state(connection, stream, policy).await? else { return Ok(None) };
-    let plan = plan(&state, policy);
-    Ok(Some((state, plan)))
+    let Some(found) = gather::state(connection, stream).await? else { return Ok(None) };
+    let plan = plan(&found.state, policy);
+    Ok(Some((found.state, plan)))
 }
 
 /// Trims a stream by the rule; `None` if there is no such stream.
+///
+/// Notes where its groups stand ([`crate::stream::idle_groups`]).
 pub async fn trim(
     connection: &Connection,
     stream: &str,
     policy: &RetentionPolicy,
     features: Features,
 ) -> Result<Option<Report>, StreamError> {
-    let Some((before, plan)) = look(connection, stream, policy).await? else { return Ok(None) };
+    let Some(found) = gather::state(connection, stream).await? else { return Ok(None) };
+    found.note(connection, stream, policy).await?;
+    let (before, plan) = (&found.state, plan(&found.state, policy));
     let mut report =
         Report { kept_by: plan.kept_by.clone(), expired: plan.expired.clone(), ..Report::default() };
     report.removed.age = trim_by_age(connection, stream, &plan, features).await?;
@@ -148,9 +154,9 @@ pub async fn trim(
     if length > policy.hard_limit {
         report.removed.hard_limit = connection.trim_to_length(stream, policy.hard_limit).await?;
     }
-    let Some(after) = gather::state(connection, stream, policy).await? else { return Ok(Some(report)) };
-    report.length = after.length;
-    report.cut = plan::cuts(&before, &after, report.removed.hard_limit);
+    let Some(after) = gather::state(connection, stream).await? else { return Ok(Some(report)) };
+    report.length = after.state.length;
+    report.cut = plan::cuts(before, &after.state, report.removed.hard_limit, &plan.expired);
     Ok(Some(report))
 }
 

@@ -6,9 +6,12 @@ use std::{
 };
 
 use super::finding::{Finding, Severity};
-use crate::stream::{
-    Connection, ConsumerInfo, DEAD_LETTER_SUFFIX, EntryId, GroupInfo, PendingEntry, ServerInfo, StreamError,
-    StreamInfo,
+use crate::{
+    retention,
+    stream::{
+        Connection, ConsumerInfo, DEAD_LETTER_SUFFIX, EntryId, GroupInfo, PendingEntry, ServerInfo,
+        StreamError, StreamInfo, idle_groups::Standing,
+    },
 };
 
 /// The settings that are looked at.
@@ -137,6 +140,8 @@ pub(super) struct StreamFacts {
 #[derive(Debug)]
 pub(super) struct GroupFacts {
     pub(super) info: GroupInfo,
+    /// How long nobody has used it though something waits, as far as those who trim have noted.
+    pub(super) idle: Duration,
     pub(super) consumers: Vec<ConsumerInfo>,
     /// The first entry that it has not been given.
     pub(super) first_unread: Option<EntryId>,
@@ -171,9 +176,17 @@ impl StreamFacts {
         let Some(info) = connection.extent(name).await? else { return Ok(None) };
         let expires_in = connection.expires_in(name).await;
         let expires_in = server.allowed("expiry of streams (PTTL)", expires_in)?.flatten();
+        let standings = match connection.standings(name).await {
+            // Whatever else lies there, nothing is known of them.
+            Err(error) if error.code() == Some("WRONGTYPE") => HashMap::new(),
+            standings => {
+                server.allowed("since when groups are idle (HGETALL)", standings)?.unwrap_or_default()
+            }
+        };
         let mut groups = Vec::new();
         for group in connection.groups(name).await? {
-            match GroupFacts::ask(connection, name, &info, group).await {
+            let before = standings.get(&group.name);
+            match GroupFacts::ask(connection, name, &info, group, before, server.now()).await {
                 Err(error) if error.code() == Some("NOGROUP") => {}
                 group => groups.push(group?),
             }
@@ -193,8 +206,12 @@ impl GroupFacts {
         stream: &str,
         extent: &StreamInfo,
         info: GroupInfo,
+        before: Option<&Standing>,
+        now: Duration,
     ) -> Result<Self, StreamError> {
         let consumers = connection.consumers(stream, &info.name).await?;
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let idle = retention::idle(extent, &info, &consumers, before, now_ms);
         let pending = match info.pending {
             0 => Vec::new(),
             _ => connection.pending_entries(stream, &info.name, PENDING_SAMPLE).await?,
@@ -205,7 +222,7 @@ impl GroupFacts {
         } else {
             None
         };
-        Ok(Self { info, consumers, first_unread, pending })
+        Ok(Self { info, idle, consumers, first_unread, pending })
     }
 
     /// Whether anything waits or is pending.

@@ -24,12 +24,21 @@ pub(super) fn judge(
 ) {
     for group in &stream.groups {
         let look = Look { stream, group, now, expected };
-        let lost = [look.trimmed_unread(), look.trimmed_pending(), look.lag_unknown()];
+        let lost = [look.expired(), look.trimmed_unread(), look.trimmed_pending(), look.lag_unknown()];
         findings.extend(lost.into_iter().flatten());
         findings.extend(look.readers());
         let entries = [look.stuck(), look.many_deliveries(), look.left_behind()];
         findings.extend(entries.into_iter().flatten());
     }
+}
+
+/// What a group was never given and is gone.
+#[derive(Clone, Copy, Debug)]
+enum Gone {
+    /// So many entries.
+    Entries(u64),
+    /// It has no count of its own: it may have begun behind them.
+    Maybe,
 }
 
 /// A group as it is looked at.
@@ -50,31 +59,76 @@ impl Look<'_> {
         self.now.saturating_sub(Duration::from_millis(id.ms))
     }
 
-    /// How many entries are gone from the stream's beginning that it was never given; `None` if none are.
-    fn trimmed_unread(&self) -> Option<Finding> {
-        let (info, group) = (&self.stream.info, &self.group.info);
-        let next = info.first_id.unwrap_or(info.last_generated_id);
-        let is_below = group.last_delivered_id < next && group.last_delivered_id < info.last_generated_id;
-        let gone = info.entries_added?.saturating_sub(info.length);
-        let lost = gone.saturating_sub(group.entries_read.unwrap_or(0));
-        if !is_below || lost == 0 {
+    /// Whether trimming no longer waits for it.
+    fn is_expired(&self) -> bool {
+        self.group.info.name != GATEWAY_GROUP && self.group.idle >= self.expected.retention.group_expiry
+    }
+
+    fn expired(&self) -> Option<Finding> {
+        if !self.is_expired() {
             return None;
         }
-        // Without its own count it may have begun behind some of them.
-        let amount = if group.entries_read.is_some() || group.last_delivered_id == EntryId::MIN {
-            counted(lost, "entry")
-        } else {
-            "entries".to_owned()
+        let lost = match self.unread_gone() {
+            Some(Gone::Entries(gone)) => format!("has taken {}", counted(gone, "entry")),
+            Some(Gone::Maybe) => "may have taken some".to_owned(),
+            None => "will take the oldest".to_owned(),
         };
+        let idle = span(self.group.idle);
         let problem = format!(
-            "{amount} trimmed away unread: it was given those to {}, the stream begins at {next}",
-            group.last_delivered_id
+            "nobody has used it for {idle}: trimming does not wait for it, and {lost} of what it has not read"
         );
         Some(
-            self.finding(Severity::Error, "trimmed-unread", problem)
-                .advice("have its consumers keep up, and publishers trim less: MAXLEN, a Publisher's maxlen, is for emergencies; synapse-hub trims what all groups have read. Its place:")
-                .synapse(&["groups", &self.stream.name]),
+            self.finding(Severity::Warning, "expired", problem)
+                .advice("start the service that reads in this group; if there is none any more:")
+                .redis(&["XGROUP", "DESTROY", &self.stream.name, &self.group.info.name]),
         )
+    }
+
+    /// What is gone from the stream's beginning that it was never given; `None` if nothing is.
+    fn unread_gone(&self) -> Option<Gone> {
+        let (info, group) = (&self.stream.info, &self.group.info);
+        let is_below =
+            group.last_delivered_id < self.begins_at() && group.last_delivered_id < info.last_generated_id;
+        let gone = info.entries_added?.saturating_sub(info.length);
+        if !is_below || gone == 0 {
+            return None;
+        }
+        match group.entries_read.map(|read| gone.saturating_sub(read)) {
+            None => Some(Gone::Maybe),
+            Some(unread) => (unread > 0).then_some(Gone::Entries(unread)),
+        }
+    }
+
+    /// The first entry of the stream, or the last it had.
+    fn begins_at(&self) -> EntryId {
+        self.stream.info.first_id.unwrap_or(self.stream.info.last_generated_id)
+    }
+
+    /// The gateway's group shows lag and reads nothing: it loses nothing either.
+    fn trimmed_unread(&self) -> Option<Finding> {
+        if self.group.info.name == GATEWAY_GROUP || self.is_expired() {
+            return None;
+        }
+        let (given, begins_at) = (self.group.info.last_delivered_id, self.begins_at());
+        let finding = match self.unread_gone()? {
+            Gone::Entries(gone) => {
+                let gone = counted(gone, "entry");
+                let problem = format!(
+                    "{gone} trimmed away unread: it was given those to {given}, the stream begins at {begins_at}"
+                );
+                self.finding(Severity::Error, "trimmed-unread", problem)
+                    .advice("have its consumers keep up, and publishers trim less: MAXLEN, a Publisher's maxlen, is for emergencies; synapse-hub trims what all groups have read. Its place:")
+                    .synapse(&["groups", &self.stream.name])
+            }
+            Gone::Maybe => {
+                let problem = format!(
+                    "it reads on from {given}, the stream begins at {begins_at}: what was between was trimmed, maybe before the group was made"
+                );
+                self.finding(Severity::Note, "trimmed-unread", problem)
+                    .advice("nothing to do if the group is new: redis counts for it once it has read")
+            }
+        };
+        Some(finding)
     }
 
     fn trimmed_pending(&self) -> Option<Finding> {
@@ -113,9 +167,12 @@ impl Look<'_> {
         )
     }
 
-    /// Whether anybody reads, and keeps up; of a group without consumers the rest says nothing more.
+    /// Whether anybody reads, and keeps up; of an expired group or one without consumers the rest says nothing more.
     fn readers(&self) -> Vec<Finding> {
         let info = &self.group.info;
+        if self.is_expired() {
+            return Vec::new();
+        }
         if info.consumers == 0 && info.name != GATEWAY_GROUP {
             return self.group.is_behind().then(|| self.without_consumers()).into_iter().collect();
         }

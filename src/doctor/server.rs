@@ -167,10 +167,14 @@ fn memory(facts: &ServerFacts) -> Vec<Finding> {
         let problem = "maxmemory is not set: redis grows until the system ends it";
         let mut finding = Finding::new(Severity::Note, "no-maxmemory", problem);
         if machine > 0 {
-            let half = format!("{}mb", machine / 2 / MIB);
-            finding = finding
-                .advice("with redis alone on its machine, half of its memory:")
-                .setting("maxmemory", half);
+            // Less than what is used would stop publishers at once.
+            let (half, room) = (machine / 2, used.saturating_add(used / 2).min(machine));
+            let advice = if half >= room {
+                "with redis alone on its machine, half of its memory:"
+            } else {
+                "with redis alone on its machine, half as much again as is used; it needs a larger one soon:"
+            };
+            finding = finding.advice(advice).setting("maxmemory", format!("{}mb", half.max(room) / MIB));
         }
         found.push(finding);
     }

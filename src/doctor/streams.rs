@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     retention::{GroupState, RetentionPolicy, StreamState, plan},
-    stream::{self, Connection, DEAD_LETTER_SUFFIX, StreamError, dead_letter::MAX_DEAD_LETTERS},
+    stream::{
+        self, Connection, DEAD_LETTER_SUFFIX, StreamError, dead_letter::MAX_DEAD_LETTERS, lock::TRIMMER,
+    },
 };
 
 /// Ids may run ahead of the clock by this much: a clock that was set back a little catches up.
@@ -39,6 +41,34 @@ pub(super) async fn judge_names(
             }
         }
     }
+    judge_lock(connection, server, findings).await
+}
+
+/// Judges the key by which one of all hubs is elected to trim: whatever else lies there stops them all.
+async fn judge_lock(
+    connection: &Connection,
+    server: &mut ServerFacts,
+    findings: &mut Vec<Finding>,
+) -> Result<(), StreamError> {
+    let kind = connection.key_type(TRIMMER).await;
+    let Some(kind) = server.allowed(TRIMMER, kind)?.flatten() else { return Ok(()) };
+    let problem = if kind == "string" {
+        let left = connection.expires_in(TRIMMER).await;
+        let still_there = connection.key_type(TRIMMER).await;
+        let is_for_ever = server.allowed(TRIMMER, left)?.is_some_and(|left| left.is_none());
+        // What has just run out has no expiry either.
+        if !is_for_ever || server.allowed(TRIMMER, still_there)?.flatten().is_none() {
+            return Ok(());
+        }
+        format!("{TRIMMER}, the lock of the hub that trims, has no expiry: no hub wrote it, and none trims")
+    } else {
+        format!("{TRIMMER} is a {kind}, not the lock of the hub that trims: no hub trims (WRONGTYPE)")
+    };
+    findings.push(
+        Finding::new(Severity::Error, "trim-lock", problem)
+            .advice("see who wrote it, then move it out of the way:")
+            .redis(&["RENAME", TRIMMER, "was-synapse-trimmer"]),
+    );
     Ok(())
 }
 
@@ -153,8 +183,7 @@ fn state(stream: &StreamFacts, now: Duration) -> StreamState {
         name: group.info.name.clone(),
         last_delivered: group.info.last_delivered_id,
         first_pending: group.info.oldest_pending_id,
-        // Since when a group without consumers has had none is not known here: it is waited for.
-        idle: group.consumers.iter().map(|consumer| consumer.idle).min().unwrap_or_default(),
+        idle: group.idle,
         entries_read: group.info.entries_read,
         lag: group.info.lag,
     };

@@ -31,7 +31,8 @@ pub struct GroupState {
     pub last_delivered: EntryId,
     /// The first entry it was given and has not acknowledged.
     pub first_pending: Option<EntryId>,
-    /// How long nobody has used it: since a consumer last asked for anything, or it was first seen without any.
+    /// How long nobody has used it though something waits in it: since a consumer last asked for anything, or it was first
+    /// seen where it is.
     pub idle: Duration,
     /// How many entries it was ever given; `None` where the server can't know.
     pub entries_read: Option<u64>,
@@ -115,12 +116,20 @@ pub fn plan(stream: &StreamState, policy: &RetentionPolicy) -> Plan {
     }
 }
 
-/// The groups that have lost entries: what `after` tells by itself, and what the hard limit has just done to them.
-pub(super) fn cuts(before: &StreamState, after: &StreamState, by_hard_limit: u64) -> Vec<Cut> {
+/// The groups that have lost entries: what `after` tells by itself, and what trimming has just done to them: to all by the
+/// hard limit, to the expired ones by age and bytes too.
+pub(super) fn cuts(
+    before: &StreamState,
+    after: &StreamState,
+    by_hard_limit: u64,
+    expired: &[String],
+) -> Vec<Cut> {
     let cut = |group: &GroupState| {
         let was = before.groups.iter().find(|was| was.name == group.name);
         let just_now = match was.and_then(|was| was.lag) {
-            Some(lag) if by_hard_limit > 0 => lag.saturating_sub(after.length),
+            Some(lag) if by_hard_limit > 0 || expired.contains(&group.name) => {
+                lag.saturating_sub(after.length)
+            }
             _ => 0,
         };
         let cut = Cut {

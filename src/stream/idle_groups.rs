@@ -1,58 +1,133 @@
-//! Since when groups have had no consumers, which Redis does not say.
+//! Since when groups have stood still, which Redis does not say.
 //!
-//! The hash `synapse:idle-groups:<stream>` has, for each group of the stream that has no consumers, the moment at which
-//! that was first seen: milliseconds since 1970 by the server's clock. So it outlives whoever looks.
+//! The hash `synapse:idle-groups:<stream>` has a [`Standing`] for each group of the stream, as the last look at it found
+//! it. So it outlives whoever looks.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
-use super::{Connection, StreamError, reply};
+use super::{Connection, EntryId, GroupInfo, StreamError, reply};
 
 /// What the key of each hash begins with.
 pub const PREFIX: &str = "synapse:idle-groups:";
 
-/// Notes those that are new, forgets those that are in use or gone, and gives all with their moments.
+/// Notes the first so many groups and forgets the others, all at once.
 const SCRIPT: &str = r"
-local now, keep_ms = ARGV[1], ARGV[2]
-local idle = {}
-for i = 3, #ARGV do
-  idle[ARGV[i]] = true
-  redis.call('HSETNX', KEYS[1], ARGV[i], now)
-end
-local known = redis.call('HGETALL', KEYS[1])
-local answer = {}
-for i = 1, #known, 2 do
-  if idle[known[i]] then
-    table.insert(answer, known[i])
-    table.insert(answer, known[i + 1])
-  else
-    redis.call('HDEL', KEYS[1], known[i])
-  end
-end
-if #answer > 0 then redis.call('PEXPIRE', KEYS[1], keep_ms) end
-return answer
+local noted = 3 + 2 * tonumber(ARGV[2])
+for i = 3, noted - 1, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = noted, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])
 ";
 
-impl Connection {
-    /// Says that exactly these groups of a stream have no consumers at `now_ms`, and learns since when each has had none.
+/// Where a group stands, and since when; written `<since> <last delivered> <entries read, or ->`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The moment, by the server's clock: milliseconds since 1970.
+    pub since_ms: u64,
+    /// The last entry it was given.
+    pub last_delivered: EntryId,
+    /// How many entries it was ever given; `None` where the server can't know.
+    pub entries_read: Option<u64>,
+}
+
+impl Standing {
+    /// Of a group as it is now. A group that is elsewhere than it was, be it further back, has been used or made anew.
     ///
-    /// What is not said again within `keep` is forgotten.
-    pub async fn idle_since(
+    /// `used_ms` is when anybody is known to have used it last, `now_ms` if nothing waits in it.
+    pub fn of(group: &GroupInfo, before: Option<&Self>, used_ms: u64, now_ms: u64) -> Self {
+        let place = |since_ms| Self {
+            since_ms,
+            last_delivered: group.last_delivered_id,
+            entries_read: group.entries_read,
+        };
+        match before {
+            Some(before) if *before == place(before.since_ms) => {
+                place(before.since_ms.max(used_ms).min(now_ms))
+            }
+            _ => place(now_ms),
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.since_ms, self.last_delivered)?;
+        match self.entries_read {
+            Some(read) => write!(f, "{read}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// Not a [`Standing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedStanding;
+
+impl FromStr for Standing {
+    type Err = MalformedStanding;
+
+    fn from_str(text: &str) -> Result<Self, MalformedStanding> {
+        let mut parts = text.split(' ');
+        let (Some(since), Some(last), Some(read), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(MalformedStanding);
+        };
+        let number = |text: &str| text.parse().map_err(|_| MalformedStanding);
+        Ok(Self {
+            since_ms: number(since)?,
+            last_delivered: last.parse().map_err(|_| MalformedStanding)?,
+            entries_read: if read == "-" { None } else { Some(number(read)?) },
+        })
+    }
+}
+
+impl Connection {
+    /// Where each group of a stream stood at the last look. One that can't be read is as if it had not been noted.
+    pub async fn standings(&self, stream: &str) -> Result<HashMap<String, Standing>, StreamError> {
+        let what = format!("HGETALL {PREFIX}{stream}");
+        let mut command = redis::cmd("HGETALL");
+        command.arg(format!("{PREFIX}{stream}"));
+        let known = reply::pairs(self.query(&command, &what).await?, &what)?;
+        let standing = |(group, value): (String, redis::Value)| {
+            Some((group, reply::text(&value, &what).ok()?.parse().ok()?))
+        };
+        Ok(known.into_iter().filter_map(standing).collect())
+    }
+
+    /// Notes where groups stand, and forgets those that are `gone`. What is not noted again within `keep` is forgotten.
+    pub async fn note_standings(
         &self,
         stream: &str,
-        groups: &[&str],
-        now_ms: u64,
+        groups: &[(&str, Standing)],
+        gone: &[&str],
         keep: Duration,
-    ) -> Result<HashMap<String, u64>, StreamError> {
-        let key = format!("{PREFIX}{stream}");
-        let what = format!("noting the idle groups of {stream}");
+    ) -> Result<(), StreamError> {
+        if groups.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
         let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 50);
         let mut command = redis::cmd("EVAL");
-        command.arg(SCRIPT).arg(1).arg(key).arg(now_ms).arg(keep_ms).arg(groups);
-        let known = reply::pairs(self.query(&command, &what).await?, &what)?;
-        let moment = |(group, at): (String, redis::Value)| {
-            let since = reply::text(&at, &what)?.parse().map_err(|_| reply::unexpected(&what, &at))?;
-            Ok((group, since))
-        };
-        known.into_iter().map(moment).collect()
+        command.arg(SCRIPT).arg(1).arg(format!("{PREFIX}{stream}")).arg(keep_ms).arg(groups.len());
+        for (group, standing) in groups {
+            command.arg(group).arg(standing.to_string());
+        }
+        command.arg(gone);
+        self.query(&command, &format!("HSET {PREFIX}{stream}")).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_read_back_as_it_was_written() {
+        for (text, entries_read) in [("17 5-1 40", Some(40)), ("17 5-1 -", None)] {
+            let standing = Standing { since_ms: 17, last_delivered: EntryId::new(5, 1), entries_read };
+            assert_eq!((standing.to_string().as_str(), text.parse()), (text, Ok(standing)));
+        }
+        for text in ["", "17", "17 5-1", "17 5-1 x", "x 5-1 -", "17 5-1 - -"] {
+            assert_eq!(text.parse::<Standing>(), Err(MalformedStanding), "{text}");
+        }
     }
 }

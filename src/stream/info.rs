@@ -5,6 +5,11 @@ use super::{Connection, EntryId, StreamError, reply};
 /// How many streams [`Connection::streams`] lists at most.
 const MAX_STREAMS: usize = 10_000;
 
+/// How many nodes of a stream (about a hundred entries each, fewer of large ones) are counted for its bytes, and stand for
+/// the rest: all of most streams. Takes the server 0.3 ms; with its default of 5 it is wrong by as much as its first
+/// entries differ from the others.
+const SAMPLES: u32 = 10_000;
+
 /// A stream as `XINFO STREAM` and `MEMORY USAGE` tell it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamInfo {
@@ -18,7 +23,7 @@ pub struct StreamInfo {
     pub entries_added: Option<u64>,
     /// The greatest id ever deleted by `XDEL`, trimming apart; `None` before Redis 7.
     pub max_deleted_id: Option<EntryId>,
-    /// Bytes of the server's memory, sampled.
+    /// Bytes of the server's memory, as [`Connection::bytes`] tells them.
     pub bytes: Option<u64>,
     /// How many consumer groups it has.
     pub groups: u64,
@@ -28,12 +33,8 @@ impl Connection {
     /// What the server knows of a stream; `None` if there is no such stream.
     pub async fn info(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
         let Some(mut info) = self.extent(stream).await? else { return Ok(None) };
-        let mut usage = redis::cmd("MEMORY");
-        usage.arg("USAGE").arg(stream);
         // Managed servers may forbid MEMORY: then the size is unknown, and nothing else suffers.
-        if let Ok(Value::Int(bytes)) = self.query(&usage, &format!("MEMORY USAGE {stream}")).await {
-            info.bytes = Some(bytes.unsigned_abs());
-        }
+        info.bytes = self.bytes(stream).await.ok();
         Ok(Some(info))
     }
 
@@ -45,11 +46,11 @@ impl Connection {
         reply::integer(&self.query(&command, &what).await?, &what).map(i64::unsigned_abs)
     }
 
-    /// Bytes of the server's memory that a stream takes, each of its nodes counted; 0 if there is no such stream.
+    /// Bytes of the server's memory that a stream takes, by its first 10,000 nodes; 0 if there is no such stream.
     pub async fn bytes(&self, stream: &str) -> Result<u64, StreamError> {
         let what = format!("MEMORY USAGE {stream}");
         let mut command = redis::cmd("MEMORY");
-        command.arg("USAGE").arg(stream).arg("SAMPLES").arg(0);
+        command.arg("USAGE").arg(stream).arg("SAMPLES").arg(SAMPLES);
         match self.query(&command, &what).await? {
             Value::Nil => Ok(0),
             bytes => reply::integer(&bytes, &what).map(i64::unsigned_abs),

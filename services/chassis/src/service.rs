@@ -93,6 +93,11 @@ impl Service {
         })
     }
 
+    /// The metrics of the process, if it has any.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_ref()
+    }
+
     /// Starts a task that the service can't do without. It is to end soon after [`Service::shutdown`];
     /// the service waits for it within the grace. If it panics, the whole service leaves.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {

@@ -1,6 +1,6 @@
 //! The log and the metrics of a service.
 
-use std::{io, io::IsTerminal as _};
+use std::{collections::BTreeMap, io, io::IsTerminal as _, sync::Arc};
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -10,6 +10,7 @@ use axum::{
 use http::Method;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 use tracing_subscriber::EnvFilter;
@@ -57,6 +58,8 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
 #[derive(Clone, Debug)]
 pub struct Metrics {
     recorder: PrometheusHandle,
+    /// What [`Metrics::replace`] has written, by whose it is.
+    replaced: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl Metrics {
@@ -68,7 +71,7 @@ impl Metrics {
             .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES))
             .map_err(|error| failed(error.to_string()))?
             .build_recorder();
-        let metrics = Self { recorder: recorder.handle() };
+        let metrics = Self { recorder: recorder.handle(), replaced: Arc::default() };
         metrics::set_global_recorder(recorder).map_err(|error| failed(error.to_string()))?;
         gauge!("synapse_build_info", "service" => about.name, "version" => about.version).set(1.0);
         Ok(metrics)
@@ -77,8 +80,17 @@ impl Metrics {
     /// All of them, and those of the process that the operating system counts.
     pub fn render(&self) -> String {
         let mut text = self.recorder.render();
+        text.extend(self.replaced.lock().values().map(String::as_str));
         process::render(&mut text);
         text
+    }
+
+    /// Shows exactly those metrics that `set` describes and sets, in place of those it set before: what is recorded
+    /// otherwise can't be taken back. Names are not to be used elsewhere; `whose` tells several from each other.
+    pub fn replace(&self, whose: &'static str, set: impl FnOnce()) {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, set);
+        self.replaced.lock().insert(whose, recorder.handle().render());
     }
 
     /// Folds what was recorded, which takes memory until then; to be called every few seconds.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use synapse_rs::{
     EntryId, Event, Publisher, RedisSettings,
     publisher::{PublisherConfig, Receipt},
-    stream::Connection,
+    stream::{self, Connection},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -26,6 +26,7 @@ const WINDOW: usize = 4096;
 
 /// Publishes and says what became of it.
 pub(crate) async fn run(options: &arguments::Publish, settings: &RedisSettings) -> Result<(), Failure> {
+    stream::check_writable(&options.stream).map_err(|error| Failure::Usage(error.to_string()))?;
     let from_stdin = match options.json.as_deref() {
         Some("-") => true,
         Some(_) => false,

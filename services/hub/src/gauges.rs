@@ -1,34 +1,33 @@
 //! Lag, lengths and the like, looked up every now and then.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use synapse_chassis::health::Condition;
-use synapse_rs::stream::{Connection, DEAD_LETTER_SUFFIX, GroupInfo, StreamError, StreamInfo};
+use synapse_chassis::{health::Condition, telemetry::Metrics};
+use synapse_rs::stream::{ALL, Connection, DEAD_LETTER_SUFFIX, GroupInfo, StreamError, StreamInfo};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{hub::Hub, metrics};
 
 /// Streams that are looked at; more would be too many series.
 const MAX_STREAMS: usize = 500;
-/// The gauges of a stream.
-const OF_STREAM: [&str; 3] = ["synapse_stream_length", "synapse_stream_bytes", "synapse_dead_letters"];
-/// The gauges of a group.
-const OF_GROUP: [&str; 4] = [
-    "synapse_group_lag",
-    "synapse_group_pending",
-    "synapse_group_oldest_pending_seconds",
-    "synapse_group_consumers",
-];
+/// Groups of all of them that are looked at.
+const MAX_GROUPS: usize = 2_000;
 
-/// A stream and its groups.
-type Look = Vec<(String, StreamInfo, Vec<GroupInfo>)>;
+/// What a look has found, the platform's own streams first.
+#[derive(Debug, Default)]
+struct Look {
+    streams: Vec<(String, StreamInfo, Vec<GroupInfo>)>,
+    /// How many groups they have together.
+    groups: usize,
+    /// Whether there are more streams or groups.
+    left_out: bool,
+}
 
 /// Looks until the hub leaves. The first answer of Redis makes the hub ready.
 pub async fn run(hub: Arc<Hub>, ready: Condition) {
     let mut beat = interval(hub.settings.metrics_interval);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut shown = Shown::default();
-    let mut is_away = false;
+    let (mut is_away, mut left_out) = (false, false);
     while hub.shutdown.run_until_cancelled(beat.tick()).await.is_some() {
         let look =
             timeout(hub.settings.metrics_interval.max(hub.settings.request_timeout), hub.redis.ask(look));
@@ -36,7 +35,12 @@ pub async fn run(hub: Arc<Hub>, ready: Condition) {
         match looked {
             Ok(Ok(found)) => {
                 ready.met();
-                shown.show(&found);
+                found.show(hub.metrics.as_ref());
+                if found.left_out && !std::mem::replace(&mut left_out, true) {
+                    tracing::warn!(
+                        "there are more than {MAX_STREAMS} streams or {MAX_GROUPS} groups: the others have no metrics"
+                    );
+                }
                 if std::mem::take(&mut is_away) {
                     tracing::info!("redis answers again");
                 }
@@ -61,57 +65,54 @@ pub async fn run(hub: Arc<Hub>, ready: Condition) {
 }
 
 async fn look(connection: Connection) -> Result<Look, StreamError> {
-    let mut found = Vec::new();
-    for name in connection.streams().await?.into_iter().take(MAX_STREAMS) {
-        if let Some(info) = connection.info(&name).await? {
-            let groups = connection.groups(&name).await?;
-            found.push((name, info, groups));
+    let mut found = Look::default();
+    let own = ALL.into_iter().flat_map(|name| [name.to_owned(), format!("{name}{DEAD_LETTER_SUFFIX}")]);
+    let own: Vec<_> = own.collect();
+    let there = connection.streams().await?;
+    let others = there.into_iter().filter(|name| !own.contains(name));
+    for name in own.iter().cloned().chain(others) {
+        if found.streams.len() == MAX_STREAMS {
+            found.left_out = true;
+            break;
+        }
+        // One of ours that does not exist, or is no stream, is not one of them.
+        let info = match connection.info(&name).await {
+            Err(error) if error.code() == Some("WRONGTYPE") => continue,
+            info => info?,
+        };
+        if let Some(info) = info {
+            let mut groups = connection.groups(&name).await?;
+            found.left_out |= groups.len() > MAX_GROUPS - found.groups;
+            groups.truncate(MAX_GROUPS - found.groups);
+            found.groups += groups.len();
+            found.streams.push((name, info, groups));
         }
     }
     Ok(found)
 }
 
-/// What has gauges now. Those of what is gone say NaN: they can't be taken back.
-#[derive(Debug, Default)]
-struct Shown {
-    streams: HashSet<String>,
-    groups: HashSet<(String, String)>,
-}
+impl Look {
+    /// Shows these, and nothing of what was there before and is gone.
+    fn show(&self, metrics: Option<&Metrics>) {
+        if let Some(metrics) = metrics {
+            metrics.replace("look", || self.set());
+        }
+    }
 
-impl Shown {
-    fn show(&mut self, found: &Look) {
-        let before = std::mem::take(self);
-        for (name, info, groups) in found {
-            metrics::stream(OF_STREAM[0], name, info.length as f64);
-            metrics::stream(OF_STREAM[1], name, info.bytes.map_or(f64::NAN, |bytes| bytes as f64));
+    fn set(&self) {
+        metrics::describe_look();
+        for (name, info, groups) in &self.streams {
+            metrics::stream("synapse_stream_length", name, info.length as f64);
+            metrics::stream("synapse_stream_bytes", name, info.bytes.map_or(f64::NAN, |bytes| bytes as f64));
             if let Some(stream) = name.strip_suffix(DEAD_LETTER_SUFFIX) {
-                metrics::stream(OF_STREAM[2], stream, info.length as f64);
+                metrics::stream("synapse_dead_letters", stream, info.length as f64);
             }
-            self.streams.insert(name.clone());
             for group in groups {
-                let values = [
-                    group.lag.map_or(f64::NAN, |lag| lag as f64),
-                    group.pending as f64,
-                    metrics::seconds(group.oldest_pending),
-                    group.consumers as f64,
-                ];
-                for (gauge, value) in OF_GROUP.into_iter().zip(values) {
-                    metrics::group(gauge, name, &group.name, value);
-                }
-                self.groups.insert((name.clone(), group.name.clone()));
-            }
-        }
-        for gone in before.streams.difference(&self.streams) {
-            for gauge in &OF_STREAM[..2] {
-                metrics::stream(gauge, gone, f64::NAN);
-            }
-            if let Some(stream) = gone.strip_suffix(DEAD_LETTER_SUFFIX) {
-                metrics::stream(OF_STREAM[2], stream, 0.0);
-            }
-        }
-        for (stream, group) in before.groups.difference(&self.groups) {
-            for gauge in OF_GROUP {
-                metrics::group(gauge, stream, group, f64::NAN);
+                let set = |gauge, value| metrics::group(gauge, name, &group.name, value);
+                set("synapse_group_lag", group.lag.map_or(f64::NAN, |lag| lag as f64));
+                set("synapse_group_pending", group.pending as f64);
+                set("synapse_group_oldest_pending_seconds", metrics::seconds(group.oldest_pending));
+                set("synapse_group_consumers", group.consumers as f64);
             }
         }
     }

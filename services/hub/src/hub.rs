@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use synapse_chassis::{error::ApiError, service::Service};
+use synapse_chassis::{error::ApiError, service::Service, telemetry::Metrics};
 use synapse_rs::{
     Publisher,
     publisher::PublisherConfig,
@@ -39,6 +39,8 @@ pub struct Hub {
     pub bodies: Arc<Semaphore>,
     /// Begins the drain.
     pub shutdown: Shutdown,
+    /// Where gauges that come and go are shown.
+    pub metrics: Option<Metrics>,
     asking: Semaphore,
 }
 
@@ -58,6 +60,7 @@ impl Hub {
             jobs: Jobs::new(redis.clone(), settings.max_replays, service.shutdown.clone()),
             bodies: Arc::new(Semaphore::new(settings.bodies_bytes >> 10)),
             shutdown: service.shutdown.clone(),
+            metrics: service.metrics().cloned(),
             asking: Semaphore::new(CONCURRENT),
             redis,
             settings,

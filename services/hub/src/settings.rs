@@ -1,6 +1,6 @@
 //! What the hub reads beside the common settings.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use synapse_chassis::settings::{About, Environment, SettingError};
 use synapse_rs::{retention::RetentionPolicy, stream};
@@ -18,11 +18,11 @@ synapse_chassis::variables! {
     MAXLEN: Number = "1000000";
     /// How long a consumer group that nobody uses is waited for before entries it has not read go.
     GROUP_EXPIRY: Duration = "7d";
-    /// How often streams are trimmed, by one of all hubs. 0: never by this hub.
+    /// How often streams are trimmed, by one of all hubs; 10ms or more. 0: never by this hub.
     TRIM_INTERVAL: Duration = "1m";
-    /// Which streams are trimmed; * for every stream of the database. Unset: the platform's own.
+    /// Which streams are trimmed, dead letters (…:dlq) apart; * alone for every stream. Unset: the platform's own.
     TRIM_STREAMS: List;
-    /// How long after the hub that trims has died another takes over.
+    /// How long after the hub that trims has died another takes over; 100ms to 10m.
     TRIM_TAKEOVER: Duration = "15s";
     /// How often lag, lengths and the like are looked up for /metrics.
     METRICS_INTERVAL: Duration = "15s";
@@ -42,6 +42,11 @@ synapse_chassis::variables! {
     /// How many replays this hub runs at once; one more is answered with 429.
     MAX_REPLAYS: Number = "4";
 }
+
+/// How long the lock of the hub that trims may live.
+const TAKEOVER: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
+/// Trimming more often would be all that the hub does.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The service in the words of `--help`.
 pub const ABOUT: About = About {
@@ -97,15 +102,13 @@ impl Settings {
             Duration::ZERO => Err(environment.refused(variable, "a duration longer than 0")),
             duration => Ok(duration),
         };
-        let named: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
-        let trim_streams = match named.as_slice() {
-            [] => TrimStreams::Named(stream::ALL.map(str::to_owned).to_vec()),
-            [star] if star == "*" => TrimStreams::All,
-            _ => TrimStreams::Named(named),
-        };
         let trim_takeover = duration(&TRIM_TAKEOVER)?;
-        if trim_takeover < Duration::from_millis(100) {
-            return Err(environment.refused(&TRIM_TAKEOVER, "100ms or more"));
+        if !TAKEOVER.contains(&trim_takeover) {
+            return Err(environment.refused(&TRIM_TAKEOVER, "100ms to 10m"));
+        }
+        let trim_interval = environment.duration(&TRIM_INTERVAL)?;
+        if !trim_interval.is_zero() && trim_interval < MIN_INTERVAL {
+            return Err(environment.refused(&TRIM_INTERVAL, "0, or 10ms or more"));
         }
         let settings = Self {
             retention: RetentionPolicy {
@@ -114,8 +117,8 @@ impl Settings {
                 hard_limit: environment.number(&MAXLEN, 1..=1_000_000_000)?,
                 group_expiry: duration(&GROUP_EXPIRY)?,
             },
-            trim_interval: environment.duration(&TRIM_INTERVAL)?,
-            trim_streams,
+            trim_interval,
+            trim_streams: trim_streams(environment)?,
             trim_takeover,
             metrics_interval: duration(&METRICS_INTERVAL)?,
             max_body_bytes: environment.bytes(&MAX_BODY_BYTES, 1 << 10..=64 << 20)?,
@@ -130,6 +133,22 @@ impl Settings {
             return Err(environment.refused(&BODIES_BYTES, "eight times MAX_BODY_BYTES or more"));
         }
         Ok(settings)
+    }
+}
+
+fn trim_streams(environment: &Environment) -> Result<TrimStreams, SettingError> {
+    let named: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
+    match named.as_slice() {
+        [] => Ok(TrimStreams::Named(stream::ALL.map(str::to_owned).to_vec())),
+        [star] if star == "*" => Ok(TrimStreams::All),
+        names if names.iter().any(|name| name == "*") => {
+            Err(environment.refused(&TRIM_STREAMS, "names, or * alone"))
+        }
+        names if names.iter().any(|name| stream::check_writable(name).is_err()) => Err(environment.refused(
+            &TRIM_STREAMS,
+            "names of streams of at most 512 bytes, neither …:dlq, which have a limit of their own, nor synapse:…",
+        )),
+        _ => Ok(TrimStreams::Named(named)),
     }
 }
 
@@ -176,6 +195,11 @@ mod tests {
             ("RETENTION_BYTES", "1"),
             ("MAXLEN", "0"),
             ("TRIM_TAKEOVER", "1ms"),
+            ("TRIM_TAKEOVER", "1d"),
+            ("TRIM_INTERVAL", "1ms"),
+            ("TRIM_STREAMS", "a,*"),
+            ("TRIM_STREAMS", "model-events:dlq"),
+            ("TRIM_STREAMS", "synapse:trimmer"),
             ("MAX_EVENTS", "many"),
             ("BODIES_BYTES", "1MiB"),
         ] {

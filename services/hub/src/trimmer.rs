@@ -1,21 +1,20 @@
 //! Trims the streams, in one of all hubs.
 //!
-//! Who holds the lock `synapse:trimmer` trims. It lives for `TRIM_TAKEOVER` and is renewed three times as often, before each
-//! stream too; a hub that can't renew it stops, and another takes it when its time is up.
+//! Who holds the lock `synapse:trimmer` trims. It lives for `TRIM_TAKEOVER` and is renewed three times as often or more, before
+//! each stream too; a hub that can't renew it stops, and another takes it when its time is up.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use synapse_chassis::telemetry::Metrics;
 use synapse_rs::{
     retention::{self, Features, Report},
-    stream::StreamError,
+    stream::{StreamError, lock::TRIMMER as LOCK},
 };
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::{hub::Hub, metrics, settings::TrimStreams};
 
-/// The key of the lock.
-pub const LOCK: &str = "synapse:trimmer";
 /// How long giving the lock up may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -25,7 +24,7 @@ pub async fn run(hub: Arc<Hub>) {
         return;
     }
     let mut trimmer = Trimmer::new(hub.clone());
-    let beat = hub.settings.trim_takeover / 3;
+    let beat = hub.settings.trim_interval.min(hub.settings.trim_takeover / 3);
     while hub.shutdown.run_until_cancelled(trimmer.beat()).await.is_some() {
         if hub.shutdown.run_until_cancelled(sleep(beat)).await.is_none() {
             break;
@@ -39,6 +38,8 @@ struct Trimmer {
     /// Who we are among all hubs.
     owner: String,
     is_elected: bool,
+    /// Why the lock could not be asked for the last time it was.
+    trouble: Option<String>,
     /// When the lock was last renewed.
     renewed: Instant,
     /// When the next round is due.
@@ -50,7 +51,7 @@ impl Trimmer {
     fn new(hub: Arc<Hub>) -> Self {
         let now = Instant::now();
         let owner = Uuid::now_v7().to_string();
-        Self { hub, owner, is_elected: false, renewed: now, due: now, told: Told::default() }
+        Self { hub, owner, is_elected: false, trouble: None, renewed: now, due: now, told: Told::default() }
     }
 
     /// Renews the lock, and trims if it is ours and time.
@@ -74,17 +75,42 @@ impl Trimmer {
         // Later than this it may be another's, whatever the answer.
         let held = timeout(ttl / 2, held).await;
         let is_held = matches!(held, Ok(Ok(true)));
+        self.tell_trouble(match held {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("redis does not answer in time".to_owned()),
+        });
         if is_held {
             self.renewed = asked;
         }
         if is_held != self.is_elected {
             self.is_elected = is_held;
             metrics::elected(is_held);
-            let (now, reason) =
-                (if is_held { "trimming" } else { "no longer trimming" }, "the lock among all hubs");
-            tracing::info!(reason, "{now}");
+            let now = if is_held { "trimming" } else { "no longer trimming" };
+            tracing::info!(reason = "the lock among all hubs", "{now}");
+        }
+        if !is_held && !self.told.0.is_empty() {
+            // From now on another tells; what is so still when it is our turn again is told anew.
+            self.told = Told::default();
+            self.told.show(self.hub.metrics.as_ref());
         }
         is_held
+    }
+
+    /// Counts each time that the lock could not be asked for, and logs it when the reason is another than the last.
+    fn tell_trouble(&mut self, trouble: Option<String>) {
+        if let Some(reason) = &trouble {
+            metrics::trim_failed();
+            if self.trouble != trouble {
+                tracing::warn!(
+                    reason,
+                    "the lock {LOCK} can't be asked for: this hub does not trim until it can. It is to be a key that hubs alone write, by SET and EVAL"
+                );
+            }
+        } else if self.trouble.is_some() {
+            tracing::info!("the lock {LOCK} can be asked for again");
+        }
+        self.trouble = trouble;
     }
 
     async fn round(&mut self) -> Result<(), StreamError> {
@@ -95,6 +121,18 @@ impl Trimmer {
             TrimStreams::Named(names) => names.clone(),
             TrimStreams::All => hub.redis.ask(|connection| async move { connection.streams().await }).await?,
         };
+        self.told.keep(&streams);
+        let ended = self.trim_all(&hub, &streams, features).await;
+        self.told.show(hub.metrics.as_ref());
+        ended
+    }
+
+    async fn trim_all(
+        &mut self,
+        hub: &Hub,
+        streams: &[String],
+        features: Features,
+    ) -> Result<(), StreamError> {
         let policy = &hub.settings.retention;
         for stream in streams.iter().map(String::as_str).filter(|stream| retention::is_trimmed(stream)) {
             if self.renewed.elapsed() > hub.settings.trim_takeover / 3 && !self.hold().await {
@@ -104,7 +142,7 @@ impl Trimmer {
                 |connection| async move { retention::trim(&connection, stream, policy, features).await };
             match hub.redis.ask(trim).await {
                 Ok(Some(report)) => self.told.tell(stream, &report),
-                Ok(None) => {}
+                Ok(None) => self.told.forget(stream),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
                     metrics::trim_failed();
@@ -128,11 +166,15 @@ impl Trimmer {
     }
 }
 
-/// What was told of groups, so that each thing is told once.
+/// What was told of the groups of each stream, so that each thing is told once.
 #[derive(Debug, Default)]
-struct Told {
-    expired: HashMap<String, Vec<String>>,
-    cut: HashMap<String, Vec<retention::Cut>>,
+struct Told(HashMap<String, Losses>);
+
+/// What was told of a stream's groups.
+#[derive(Debug, Default)]
+struct Losses {
+    expired: Vec<String>,
+    cut: Vec<retention::Cut>,
 }
 
 impl Told {
@@ -142,48 +184,66 @@ impl Told {
             let (removed, kept_by) = (report.removed, &report.kept_by);
             tracing::info!(stream, ?removed, left = report.length, ?kept_by, "trimmed");
         }
-        let expired = self.expired.entry(stream.to_owned()).or_default();
-        for group in &report.expired {
-            metrics::group("synapse_group_expired", stream, group, 1.0);
-            if !expired.contains(group) {
-                tracing::warn!(
-                    stream,
-                    group,
-                    "nobody has used this group for GROUP_EXPIRY: entries it has not read are trimmed. Delete it (XGROUP DESTROY) if it is not needed"
-                );
-            }
+        let told = self.0.entry(stream.to_owned()).or_default();
+        for group in report.expired.iter().filter(|group| !told.expired.contains(group)) {
+            tracing::warn!(
+                stream,
+                group,
+                "nobody has used this group for GROUP_EXPIRY: entries it has not read are trimmed. Delete it (XGROUP DESTROY) if it is not needed"
+            );
         }
-        for group in expired.iter().filter(|group| !report.expired.contains(group)) {
-            metrics::group("synapse_group_expired", stream, group, 0.0);
+        for cut in report.cut.iter().filter(|cut| !told.cut.contains(cut)) {
+            tell_cut(stream, cut, report.expired.contains(&cut.group));
         }
-        expired.clone_from(&report.expired);
-        self.tell_cuts(stream, report);
+        *told = Losses { expired: report.expired.clone(), cut: report.cut.clone() };
     }
 
-    fn tell_cuts(&mut self, stream: &str, report: &Report) {
-        let before = self.cut.entry(stream.to_owned()).or_default();
-        for cut in &report.cut {
-            metrics::group("synapse_group_cut_entries", stream, &cut.group, cut.unread as f64);
-            if before.contains(cut) {
-                continue;
+    /// Of a stream that is gone.
+    fn forget(&mut self, stream: &str) {
+        self.0.remove(stream);
+    }
+
+    /// Forgets all other streams.
+    fn keep(&mut self, streams: &[String]) {
+        self.0.retain(|stream, _| streams.contains(stream));
+    }
+
+    /// Shows what is so now.
+    fn show(&self, metrics: Option<&Metrics>) {
+        let Some(metrics) = metrics else { return };
+        metrics.replace("round", || {
+            metrics::describe_round();
+            for (stream, told) in &self.0 {
+                for group in &told.expired {
+                    metrics::group("synapse_group_expired", stream, group, 1.0);
+                }
+                for cut in &told.cut {
+                    metrics::group("synapse_group_cut_entries", stream, &cut.group, cut.unread as f64);
+                }
             }
-            metrics::bitten(stream);
-            let (group, unread, pending) = (&cut.group, cut.unread, cut.pending);
-            if report.expired.contains(group) {
-                tracing::info!(stream, group, unread, "entries that an expired group had not read are gone");
-            } else {
-                tracing::error!(
-                    stream,
-                    group,
-                    unread,
-                    pending_too = pending,
-                    "a group has lost entries it needed: the stream had reached its hard limit (MAXLEN, or a publisher's own). Its consumers are too slow or away"
-                );
-            }
-        }
-        for gone in before.iter().filter(|was| report.cut.iter().all(|cut| cut.group != was.group)) {
-            metrics::group("synapse_group_cut_entries", stream, &gone.group, 0.0);
-        }
-        before.clone_from(&report.cut);
+        });
+    }
+}
+
+fn tell_cut(stream: &str, cut: &retention::Cut, is_expired: bool) {
+    let (group, unread, pending_too) = (&cut.group, cut.unread, cut.pending);
+    if is_expired {
+        metrics::expired_lost(stream);
+        tracing::warn!(
+            stream,
+            group,
+            unread,
+            pending_too,
+            "a group that nobody has used for GROUP_EXPIRY has lost entries it had not read"
+        );
+    } else {
+        metrics::bitten(stream);
+        tracing::error!(
+            stream,
+            group,
+            unread,
+            pending_too,
+            "a group has lost entries it needed: the stream had reached its hard limit (MAXLEN, or a publisher's own). Its consumers are too slow or away"
+        );
     }
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::Remedy, *};
 
 fn facts(info: &str) -> ServerFacts {
     let mut facts = ServerFacts::default();
@@ -47,6 +47,20 @@ fn without_a_limit_of_its_own_the_machines_memory_is_the_limit() {
     };
     assert_eq!(at(10), ["no-maxmemory"]);
     assert_eq!(at(90), ["memory"]);
+}
+
+#[test]
+fn the_limit_that_is_advised_is_more_than_what_is_used_and_at_most_the_machine_s() {
+    let advised = |used: u64| {
+        let info =
+            format!("maxmemory:0\r\ntotal_system_memory:{}\r\nused_memory:{}", 1_000 * MIB, used * MIB);
+        let found = memory(&facts(&info));
+        let Some(Remedy::Setting { name: "maxmemory", value }) = found[0].remedies.last() else {
+            panic!("{found:?}")
+        };
+        value.clone()
+    };
+    assert_eq!([10, 333, 600, 840].map(advised), ["500mb", "500mb", "900mb", "1000mb"]);
 }
 
 #[test]

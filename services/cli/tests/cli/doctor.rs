@@ -343,6 +343,9 @@ fn entries_that_were_trimmed_before_they_were_read_are_found() {
     let server = healthy().start();
     run(&server, "XGROUP CREATE model-events readers 0 MKSTREAM");
     run(&server, "XGROUP CREATECONSUMER model-events readers one");
+    run(&server, "XADD model-events 1577836800000-0 event x");
+    run(&server, "XREADGROUP GROUP readers one STREAMS model-events >");
+    run(&server, "XACK model-events readers 1577836800000-0");
     for _ in 0..5 {
         run(&server, "XADD model-events MAXLEN 2 * event x");
     }
@@ -353,6 +356,56 @@ fn entries_that_were_trimmed_before_they_were_read_are_found() {
     assert_finds(&server, &[]);
     run(&server, "XTRIM model-events MAXLEN 1");
     assert_finds(&server, &["error trimmed-pending model-events readers"]);
+}
+
+#[test]
+fn a_new_group_on_a_stream_that_was_trimmed_has_lost_nothing() {
+    let server = healthy().start();
+    for _ in 0..20 {
+        run(&server, "XADD model-events MAXLEN 5 * event x");
+    }
+    run(&server, "XGROUP CREATE model-events readers 0");
+    run(&server, "XGROUP CREATECONSUMER model-events readers one");
+    run(&server, "XGROUP CREATE model-events realtime-gateway 0");
+    assert_finds(&server, &["note trimmed-unread model-events readers"]);
+    // The gateway's group has not lost anything either once redis counts for it.
+    run(&server, "XGROUP DESTROY model-events readers");
+    run(&server, "XREADGROUP GROUP realtime-gateway one COUNT 1 STREAMS model-events >");
+    run(&server, "XTRIM model-events MAXLEN 1");
+    let (found, _) = findings_with(&server.url(), &[]);
+    assert!(found.iter().all(|finding| !finding.contains("trimmed-unread")), "{found:?}");
+}
+
+#[test]
+fn a_group_that_trimming_does_not_wait_for_is_told_apart() {
+    let server = healthy().start();
+    for _ in 0..20 {
+        run(&server, "XADD model-events MAXLEN 5 * event x");
+    }
+    run(&server, "XGROUP CREATE model-events gone 0");
+    for (standing, expected) in [
+        ("1577836800000 0-0 -", "warning expired model-events gone"),
+        ("1577836800000 1-0 -", "note trimmed-unread model-events gone"),
+    ] {
+        let mut note = redis::cmd("HSET");
+        note.arg("synapse:idle-groups:model-events").arg("gone").arg(standing);
+        note.exec(&mut server.connection()).unwrap();
+        let (found, _) = findings_with(&server.url(), &[]);
+        let of_its_loss: Vec<_> = found.iter().filter(|finding| !finding.contains("no-consumers")).collect();
+        assert_eq!(of_its_loss, [expected]);
+    }
+}
+
+#[test]
+fn whatever_lies_at_the_lock_of_those_who_trim_is_found() {
+    let server = healthy().start();
+    run(&server, "SET synapse:trimmer a-hub PX 60000");
+    assert_finds(&server, &[]);
+    run(&server, "PERSIST synapse:trimmer");
+    assert_finds(&server, &["error trim-lock"]);
+    run(&server, "DEL synapse:trimmer");
+    run(&server, "LPUSH synapse:trimmer x");
+    assert_finds(&server, &["error trim-lock"]);
 }
 
 #[test]

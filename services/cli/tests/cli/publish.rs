@@ -213,3 +213,22 @@ fn what_was_tailed_can_be_published_again() {
     assert_eq!(field(&entries[0].1, "event_id"), field(&entries[1].1, "event_id"));
     assert_eq!(field(&entries[1].1, "user_id"), "42");
 }
+
+#[test]
+fn streams_that_only_the_platform_writes_and_names_of_no_stream_are_refused() {
+    let server = RedisServer::new();
+    let long = "n".repeat(513);
+    for (name, why) in [
+        ("synapse:trimmer", "platform's own keys"),
+        ("model-events:dlq", "dead letters"),
+        ("", "0 bytes"),
+        (long.as_str(), "513 bytes"),
+    ] {
+        let refused = ended(&mut publish(&server, &[name, LOGIN]));
+        assert_eq!(refused.status.code(), Some(64), "{name}");
+        assert!(stderr(&refused).contains(why), "{}", stderr(&refused));
+        assert_eq!(fed(&mut publish(&server, &[name, "-"]), LOGIN).status.code(), Some(64), "{name}");
+    }
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut server.connection()).unwrap();
+    assert!(keys.is_empty(), "{keys:?}");
+}

@@ -147,13 +147,32 @@ impl HubProcess {
         .await;
     }
 
-    /// Waits until a line of the log has all of these words.
-    pub(crate) async fn says(&self, words: &[&str]) {
-        eventually(&words.join(" "), async || {
-            let log = std::fs::read_to_string(self.log.path().join("log")).unwrap();
-            log.lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+    /// Waits until the metrics have no line that begins so.
+    pub(crate) async fn shows_no(&self, beginning: &str) {
+        eventually(&format!("no {beginning}"), async || {
+            let metrics = self.get("/metrics").await?.body;
+            (!metrics.as_str()?.lines().any(|shown| shown.starts_with(beginning))).then_some(())
         })
         .await;
+    }
+
+    /// What a metric without labels, or with those that are part of the name, says; 0 if it is not there.
+    pub(crate) async fn value(&self, name: &str) -> f64 {
+        let metrics = self.get("/metrics").await.expect("the hub answers").body;
+        let value =
+            metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a line of the log has all of these words.
+    pub(crate) async fn says(&self, words: &[&str]) {
+        eventually(&words.join(" "), async || (self.said(words) > 0).then_some(())).await;
+    }
+
+    /// How many lines of the log have all of these words.
+    pub(crate) fn said(&self, words: &[&str]) -> usize {
+        let log = std::fs::read_to_string(self.log.path().join("log")).unwrap();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 }
 

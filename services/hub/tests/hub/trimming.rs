@@ -1,8 +1,7 @@
 //! The hub that trims.
 
 use synapse_chassis::service::Ended;
-use synapse_hub::trimmer::LOCK;
-use synapse_rs::stream::{Connection, idle_groups};
+use synapse_rs::stream::{Connection, idle_groups, lock::TRIMMER as LOCK};
 use synapse_test_support::{RedisServer, eventually};
 
 use crate::support::{HOUR_MS, HubProcess, TestHub, append_old, connect, read_as_group};
@@ -135,10 +134,15 @@ async fn a_group_that_nobody_has_used_for_long_is_not_waited_for() {
     // When it was first seen outlives the hub that saw it.
     first.stop().await;
     let (key, now_ms) = (format!("{}{STREAM}", idle_groups::PREFIX), connection.now_ms().await.unwrap());
-    let seen: u64 = redis::cmd("HGET").arg(&key).arg("gone").query(&mut redis.connection()).unwrap();
-    assert!(now_ms.abs_diff(seen) < 60_000);
+    let seen = connection.standings(STREAM).await.unwrap()["gone"];
+    assert!(now_ms.abs_diff(seen.since_ms) < 60_000);
     let week_ago = now_ms - 7 * 24 * HOUR_MS;
-    redis::cmd("HSET").arg(&key).arg("gone").arg(week_ago).exec(&mut redis.connection()).unwrap();
+    redis::cmd("HSET")
+        .arg(&key)
+        .arg("gone")
+        .arg(format!("{week_ago} 0-0 -"))
+        .exec(&mut redis.connection())
+        .unwrap();
     let _second = TestHub::start(&redis, &OFTEN).await;
     until_length(&connection, STREAM, 0).await;
 }
@@ -152,4 +156,16 @@ async fn trimming_goes_on_after_an_outage() {
     redis.start();
     append_old(&redis, STREAM, 30, 10).await;
     until_length(&connect(&redis).await, STREAM, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_trimmed_as_often_as_asked_also_where_the_lock_lives_long() {
+    let redis = RedisServer::new();
+    let connection = connect(&redis).await;
+    let settings = [("TRIM_INTERVAL", "50ms"), ("TRIM_TAKEOVER", "10m")];
+    let _hub = TestHub::start(&redis, &settings).await;
+    for hours_ago in [40, 35, 30] {
+        append_old(&redis, STREAM, hours_ago, 10).await;
+        until_length(&connection, STREAM, 0).await;
+    }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use letter::Letter;
 pub(crate) use letter::with_origin;
-pub use sorting::{Progress, Sorting, Task};
+pub use sorting::{Progress, Refused, Sorting, Task};
 
 use crate::stream::{Connection, DEAD_LETTER_SUFFIX, Entry, EntryId, StreamError, pages::Pages};
 
@@ -25,7 +25,7 @@ pub const MAX_COUNTED_BYTES: usize = 256 << 20;
 pub const MAX_PAGE: usize = 1_000;
 /// How many letters [`page`] looks at to find those that are wanted.
 const MAX_LOOKED_AT: usize = 10_000;
-/// How many bytes of letters [`page`] gives or looks at, about.
+/// How many bytes of letters [`page`] gives or looks at, but for one that is larger.
 const MAX_PAGE_BYTES: usize = 16 << 20;
 /// How many ids a [`Selection`] may name.
 pub const MAX_IDS: usize = 10_000;
@@ -192,8 +192,9 @@ pub async fn page(
     let (mut letters, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
     let mut last = after;
     while pages.position().is_some() && looked_at < MAX_LOOKED_AT && bytes < MAX_PAGE_BYTES {
-        for entry in pages.at_most(connection, count).await? {
-            if letters.len() == count {
+        for entry in pages.at_most(connection, count, MAX_PAGE_BYTES - bytes).await? {
+            let is_too_large = looked_at > 0 && bytes + entry.size_bytes() > MAX_PAGE_BYTES;
+            if letters.len() == count || is_too_large {
                 return Ok(Page { letters, next: Some(last) });
             }
             looked_at += 1;

@@ -13,6 +13,9 @@ use crate::{
     stream::{Connection, Entry, EntryId, StreamError, pages::Pages},
 };
 
+/// The fields of an entry, and their values.
+type Fields = Vec<(Bytes, Bytes)>;
+
 /// At a limited rate entries are copied in pieces of so long, not one by one.
 const PIECE: Duration = Duration::from_millis(50);
 
@@ -65,8 +68,10 @@ pub struct Progress {
     pub examined: u64,
     /// Entries copied.
     pub copied: u64,
-    /// Of those: copied again, after an attempt of which nobody knows how much of it arrived.
+    /// Of those: copied again, after an attempt of which nobody knows whether it arrived.
     pub possible_duplicates: u64,
+    /// Entries behind the position that were sent and never answered: copied as well, or not. They are sent again.
+    pub unanswered: u64,
 }
 
 /// Copies entries a piece at a time: their fields as they are, `event_id` too, and `replay_of` with the id of the entry
@@ -91,8 +96,6 @@ pub struct Replay {
     progress: Progress,
     /// When the next piece may be copied.
     due: Instant,
-    /// How many entries of the next piece were sent before, without an answer.
-    unanswered: u64,
     is_rehearsal: bool,
 }
 
@@ -105,7 +108,6 @@ impl Replay {
             ahead: Vec::new(),
             progress: Progress { end, ..Progress::default() },
             due: Instant::now(),
-            unanswered: 0,
             is_rehearsal: false,
             request,
         })
@@ -136,16 +138,27 @@ impl Replay {
         }
         let most = self.piece().min(usize::try_from(left).unwrap_or(usize::MAX));
         let (examined, chosen) = self.choose(most);
-        if !chosen.is_empty() && !self.is_rehearsal {
+        let fields: Vec<_> = chosen.iter().map(|(_, fields)| fields.clone()).collect();
+        let (mut copied, mut refusal) = (fields.len(), None);
+        if !fields.is_empty() && !self.is_rehearsal {
             tokio::time::sleep_until(self.due).await;
-            self.copy(connection, &chosen).await?;
+            (copied, refusal) = self.copy(connection, &fields).await?;
         }
-        let at = self.ahead.len() - examined;
-        self.progress.position = self.ahead[at].id;
+        // Up to what was refused; what was looked at behind it is looked at again.
+        let done = if copied < chosen.len() { chosen[copied].0 } else { examined };
+        self.pass(done, copied as u64);
+        refusal.map_or(Ok(true), Err)
+    }
+
+    /// Leaves so many entries behind, of which so many were copied.
+    fn pass(&mut self, examined: usize, copied: u64) {
+        if examined > 0 {
+            let at = self.ahead.len() - examined;
+            self.progress.position = self.ahead[at].id;
+            self.ahead.truncate(at);
+        }
         self.progress.examined += examined as u64;
-        self.progress.copied += chosen.len() as u64;
-        self.ahead.truncate(at);
-        Ok(true)
+        self.progress.copied += copied;
     }
 
     /// When it is time for the next piece: [`advance`](Self::advance) waits until then, its caller may do so instead.
@@ -166,17 +179,17 @@ impl Replay {
         })
     }
 
-    /// The next entries that are wanted, `most` at most, and how many were looked at for them.
-    fn choose(&self, most: usize) -> (usize, Vec<Vec<(Bytes, Bytes)>>) {
+    /// The next entries that are wanted, `most` at most, each with how many come before it, and how many were looked at.
+    fn choose(&self, most: usize) -> (usize, Vec<(usize, Fields)>) {
         let (mut examined, mut chosen) = (0, Vec::new());
         for entry in self.ahead.iter().rev() {
             if chosen.len() == most {
                 break;
             }
-            examined += 1;
             if self.is_wanted(entry) {
-                chosen.push(with_origin(entry.to_pairs(), &entry.id.to_string()));
+                chosen.push((examined, with_origin(entry.to_pairs(), &entry.id.to_string())));
             }
+            examined += 1;
         }
         (examined, chosen)
     }
@@ -189,21 +202,29 @@ impl Replay {
             )
     }
 
+    /// Gives how many were appended, and why not the next.
     async fn copy(
         &mut self,
         connection: &Connection,
-        entries: &[Vec<(Bytes, Bytes)>],
-    ) -> Result<(), StreamError> {
-        let again = self.unanswered.min(entries.len() as u64);
-        self.unanswered = entries.len() as u64;
-        connection.append_all(&self.request.to_stream, entries, self.request.maxlen).await?;
-        self.unanswered = 0;
+        entries: &[Fields],
+    ) -> Result<(usize, Option<StreamError>), StreamError> {
+        let (before, sent) = (self.progress.unanswered, entries.len() as u64);
+        // Whoever breaks this off leaves it so.
+        self.progress.unanswered = before.max(sent);
+        let asked = connection.append_all(&self.request.to_stream, entries, self.request.maxlen).await;
+        if !matches!(asked, Err(StreamError::Unreachable { .. })) {
+            self.progress.unanswered = before;
+        }
+        let appended = asked?;
+        let copied = appended.ids.len();
+        let again = before.min(copied as u64);
+        self.progress.unanswered = before - again;
         self.progress.possible_duplicates += again;
         if let Some(rate) = self.request.events_per_second {
             // Time lost is not made up for: the rate holds over any stretch.
-            let took = Duration::from_secs(1).mul_f64(entries.len() as f64 / f64::from(rate.get()));
+            let took = Duration::from_secs(1).mul_f64(copied as f64 / f64::from(rate.get()));
             self.due = self.due.max(Instant::now()) + took;
         }
-        Ok(())
+        Ok((copied, appended.refusal))
     }
 }

@@ -195,13 +195,37 @@ async fn a_letter_that_cannot_go_back_stays_however_many_fields_it_has() {
         let ids = setup.entries(DEAD).await.into_iter().map(|entry| entry.id).skip(limit - 1).collect();
         let selection = Selection { ids: Some(ids), ..Selection::default() };
         let mut sorting = Sorting::begin(&setup.connection, STREAM, selection, Task::Replay).await.unwrap();
-        let error = sorting.advance(&setup.connection).await.unwrap_err();
-        assert!(
-            error.to_string().contains("WRONGTYPE") || error.to_string().contains("not appended"),
-            "{error}"
-        );
+        while sorting.advance(&setup.connection).await.unwrap() {}
+        let refused = sorting.refused().unwrap();
+        assert_eq!((refused.count, sorting.progress().refused), (3 - limit as u64, 3 - limit as u64));
+        assert!(refused.to_string().contains("WRONGTYPE Operation against"), "{refused}");
+        assert!(!refused.to_string().contains("script"), "{refused}");
     }
     assert_eq!(setup.entries(DEAD).await.len(), 2);
+}
+
+#[tokio::test]
+async fn letters_that_no_stream_takes_hold_up_nobody() {
+    let setup = Setup::new().await;
+    let mut redis = setup.server.connection();
+    setup.many(3);
+    redis::cmd("SET").arg("text").arg("a string").exec(&mut redis).unwrap();
+    let mut pipe = redis::pipe();
+    for _ in 0..2 {
+        pipe.cmd("XADD").arg(DEAD).arg("*").arg("event").arg("x").arg("dlq_original_stream").arg("text");
+    }
+    pipe.exec(&mut redis).unwrap();
+    setup.many(300);
+    let stay = setup.entries(DEAD).await[3].id;
+    let mut sorting =
+        Sorting::begin(&setup.connection, STREAM, Selection::default(), Task::Replay).await.unwrap();
+    while sorting.advance(&setup.connection).await.unwrap() {}
+    let progress = sorting.progress();
+    assert_eq!((progress.examined, progress.done, progress.refused), (305, 303, 2));
+    let refused = sorting.refused().unwrap();
+    assert_eq!((refused.count, refused.first), (2, stay));
+    assert_eq!(setup.entries(DEAD).await.len(), 2);
+    assert_eq!(setup.entries(STREAM).await.len(), 303);
 }
 
 #[tokio::test]

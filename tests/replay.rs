@@ -154,11 +154,13 @@ async fn a_cancelled_or_failed_replay_goes_on_where_it_was() {
         failed |= replay.advance(&connection).await.is_err();
     }
     assert!(failed);
+    assert!(replay.progress().unanswered > 0, "it is said that nobody knows");
     server.start();
     let connection = connect(&server).await;
     while replay.advance(&connection).await.unwrap() {}
     assert_eq!(replay.progress().copied, 100);
     assert!(replay.progress().possible_duplicates > 0, "nobody knows whether the last piece had arrived");
+    assert_eq!(replay.progress().unanswered, 0);
     let origins: std::collections::HashSet<_> =
         entries(&connection, "t").await.iter().map(|copy| value(copy, "replay_of")).collect();
     assert_eq!(origins.len(), 100);
@@ -166,6 +168,51 @@ async fn a_cancelled_or_failed_replay_goes_on_where_it_was() {
     // Another goes on from its position.
     let rest = Request { from: EntryId::new(95, 0).next(), ..Request::new("s", "u") };
     assert_eq!(run(&connection, rest).await.progress().copied, 5);
+}
+
+#[tokio::test]
+async fn a_piece_that_is_refused_is_not_copied_twice() {
+    let server = RedisServer::builder().set("maxmemory-policy", "noeviction").start();
+    let connection = connect(&server).await;
+    let mut redis = server.connection();
+    let mut pipe = redis::pipe();
+    for n in 1..=400 {
+        pipe.cmd("XADD")
+            .arg("s")
+            .arg(format!("{n}-0"))
+            .arg("event")
+            .arg("x")
+            .arg("text")
+            .arg("x".repeat(8_000));
+    }
+    pipe.exec(&mut redis).unwrap();
+    let mut replay = Replay::begin(&connection, Request::new("s", "t")).await.unwrap();
+    let limit = |room: u64, redis: &mut redis::Connection| {
+        let info: String = redis::cmd("INFO").arg("memory").query(redis).unwrap();
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        let limit = used.parse::<u64>().unwrap() + room;
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec(redis).unwrap();
+    };
+    // Room for a part of what there is; then a little more each time.
+    let mut refused = 0;
+    limit(1_000_000, &mut redis);
+    loop {
+        match replay.advance(&connection).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                assert!(error.is_transient() && error.to_string().contains("OOM"), "{error}");
+                assert_eq!(replay.progress().unanswered, 0, "an answer came");
+                let copies = entries(&connection, "t").await.len() as u64;
+                assert_eq!(replay.progress().copied, copies, "what it says is what there is");
+                refused += 1;
+                limit(1_000_000 * (refused + 1), &mut redis);
+            }
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!((replay.progress().copied, replay.progress().possible_duplicates), (400, 0));
+    assert_eq!(entries(&connection, "t").await.len(), 400);
 }
 
 #[tokio::test]

@@ -273,6 +273,36 @@ async fn pages_give_a_range_once_in_either_direction_whatever_its_size() {
 }
 
 #[tokio::test]
+async fn a_page_has_no_more_bytes_than_it_may_whatever_came_before() {
+    const BYTES: usize = 4 << 20;
+    let server = RedisServer::new();
+    let (shared, _) = connect(&server).await;
+    let mut sizes = vec![10; 1_100];
+    sizes.extend([1 << 20; 12]);
+    sizes.extend([10 << 20, 10, 6 << 20, 10]);
+    let mut ids = Vec::new();
+    for size in &sizes {
+        ids.push(shared.append("s", [("v", "x".repeat(*size))], None).await.unwrap());
+    }
+    let mut forth = Pages::new("s", EntryId::MIN, EntryId::MAX);
+    let mut back = Pages::newest_first("s", EntryId::MAX, EntryId::MIN);
+    for pages in [&mut forth, &mut back] {
+        let mut found = 0;
+        while pages.position().is_some() {
+            let page = pages.next(&shared).await.unwrap();
+            let bytes: usize = page.iter().map(synapse_rs::stream::Entry::size_bytes).sum();
+            assert!(bytes <= BYTES || page.len() == 1, "{} entries of {bytes} bytes", page.len());
+            found += page.len();
+        }
+        assert_eq!(found, sizes.len());
+    }
+    let mut few = Pages::new("s", ids[1_100], EntryId::MAX);
+    assert_eq!(few.at_most(&shared, 512, 2_500_000).await.unwrap().len(), 2);
+    assert_eq!(few.at_most(&shared, 1, 2_500_000).await.unwrap().len(), 1);
+    assert_eq!(few.position(), Some(ids[1_102].next()));
+}
+
+#[tokio::test]
 async fn a_shared_connection_outlives_a_restart_of_the_server() {
     let mut server = RedisServer::new();
     let shared = SharedConnection::new(settings(&server));

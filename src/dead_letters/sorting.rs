@@ -32,6 +32,20 @@ pub struct Progress {
     pub done: u64,
     /// Letters that can't be put back, for their entries were trimmed away before they could be moved: they stay.
     pub without_event: u64,
+    /// Letters that their stream did not take, because its key is no stream for instance: they stay.
+    pub refused: u64,
+}
+
+/// Letters that their streams did not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{count} of the dead letters could not be put back (first {first}): {reason}")]
+pub struct Refused {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: EntryId,
+    /// Why that was refused.
+    pub reason: String,
 }
 
 /// Goes through the selected dead letters of a stream, a batch at a time.
@@ -58,6 +72,7 @@ pub struct Sorting {
     selection: Selection,
     source: Source,
     progress: Progress,
+    refused: Option<Refused>,
     maxlen: u64,
     is_rehearsal: bool,
 }
@@ -98,6 +113,7 @@ impl Sorting {
             selection,
             source,
             progress,
+            refused: None,
             maxlen: MAXLEN,
             is_rehearsal: false,
         })
@@ -117,7 +133,8 @@ impl Sorting {
         self
     }
 
-    /// Goes on by a batch; `false` when there is nothing more.
+    /// Goes on by a batch; `false` when there is nothing more. Letters that their stream does not take are passed over:
+    /// see [`refused`](Self::refused).
     ///
     /// After an error it may be called again: what was moved already is passed over. Cancelled, the batch in hand may
     /// have been moved without being counted.
@@ -142,7 +159,11 @@ impl Sorting {
         letters.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         match self.task {
             _ if self.is_rehearsal => self.progress.done += letters.len() as u64,
-            Task::Replay => self.put_back(connection, letters).await?,
+            Task::Replay => {
+                let refused = self.put_back(connection, letters).await?;
+                self.progress.refused += refused.as_ref().map_or(0, |refused| refused.count);
+                self.refused = join(self.refused.take(), refused);
+            }
             Task::Purge => {
                 let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
                 self.progress.done += connection.delete(&stream_of(&self.stream), &ids).await?;
@@ -159,32 +180,62 @@ impl Sorting {
         self.progress
     }
 
-    /// Puts letters back in runs that go to the same stream.
-    async fn put_back(&mut self, connection: &Connection, letters: Vec<Letter>) -> Result<(), StreamError> {
+    /// The letters that their streams did not take, if there are such.
+    pub fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
+    }
+
+    /// Puts letters back in runs that go to the same stream; gives those that were refused.
+    async fn put_back(
+        &mut self,
+        connection: &Connection,
+        letters: Vec<Letter>,
+    ) -> Result<Option<Refused>, StreamError> {
         let mut batch: (String, Vec<Return>, usize) = (String::new(), Vec::new(), 0);
+        let mut refused = None;
         for letter in letters {
             if letter.stream != batch.0 || batch.2 >= BATCH_BYTES {
-                self.send(connection, &batch.0, &batch.1).await?;
+                refused = join(refused, self.send(connection, &batch.0, &batch.1).await?);
                 batch = (letter.stream.clone(), Vec::new(), 0);
             }
             let fields = letter.returned();
             batch.2 += fields.iter().map(|(field, value)| field.len() + value.len()).sum::<usize>();
             batch.1.push(Return { id: letter.id, fields });
         }
-        self.send(connection, &batch.0, &batch.1).await
+        Ok(join(refused, self.send(connection, &batch.0, &batch.1).await?))
     }
 
     async fn send(
         &mut self,
         connection: &Connection,
         stream: &str,
-        batch: &[Return],
-    ) -> Result<(), StreamError> {
-        if !batch.is_empty() {
-            let dead = stream_of(&self.stream);
-            self.progress.done += connection.put_back(&dead, stream, batch, self.maxlen).await?;
+        mut batch: &[Return],
+    ) -> Result<Option<Refused>, StreamError> {
+        let dead = stream_of(&self.stream);
+        let mut refused = None;
+        while !batch.is_empty() {
+            let put = connection.put_back(&dead, stream, batch, self.maxlen).await?;
+            self.progress.done += put.moved;
+            let Some((at, error)) = put.refusal else { break };
+            // What the key is none of the others can get around; anything else may be this letter's own fault.
+            let count = match error.code() {
+                Some("WRONGTYPE") => batch.len() - at,
+                Some("ERR") => 1,
+                _ => return Err(error),
+            };
+            let first = Refused { count: count as u64, first: batch[at].id, reason: error.to_string() };
+            refused = join(refused, Some(first));
+            batch = &batch[at + count..];
         }
-        Ok(())
+        Ok(refused)
+    }
+}
+
+/// Both together.
+fn join(earlier: Option<Refused>, later: Option<Refused>) -> Option<Refused> {
+    match (earlier, later) {
+        (Some(earlier), Some(later)) => Some(Refused { count: earlier.count + later.count, ..earlier }),
+        (earlier, later) => earlier.or(later),
     }
 }
 

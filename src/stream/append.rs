@@ -1,6 +1,7 @@
 //! Appending entries.
 
 use bytes::Bytes;
+use redis::Value;
 
 use super::{Connection, EntryId, StreamError, reply, resp};
 
@@ -30,26 +31,51 @@ impl Connection {
         reply::entry_id(&answer, &what)
     }
 
-    /// Appends entries in their order, all sent at once; the stream keeps about `maxlen`.
+    /// Appends entries in their order, as one step; the stream keeps about `maxlen`.
     ///
-    /// An error is that of the first that was refused; others may have been appended, before it and behind it.
+    /// What the server refuses for want of memory or the like it refuses as a whole; where it does refuse an entry, the
+    /// ids are those of the entries before it. After [`StreamError::Unreachable`] all or none were appended.
     pub async fn append_all(
         &self,
         stream: &str,
         entries: &[Vec<(Bytes, Bytes)>],
         maxlen: u64,
-    ) -> Result<Vec<EntryId>, StreamError> {
+    ) -> Result<Appended, StreamError> {
         let what = format!("XADD {stream}");
         let mut commands = redis::pipe();
+        commands.atomic();
         for fields in entries {
             commands.cmd("XADD").arg(stream).arg("MAXLEN").arg("~").arg(maxlen).arg("*");
             for (field, value) in fields {
                 commands.arg(field.as_ref()).arg(value.as_ref());
             }
         }
-        let answers = self.query_all(&commands, false, &what).await?;
-        answers.into_iter().map(|answer| reply::entry_id(&self.answered(answer, &what)?, &what)).collect()
+        let executed = self.query_all(&commands, true, &what).await?.into_iter().next();
+        let answers = match executed.unwrap_or(Value::Nil) {
+            Value::Array(answers) => answers,
+            other => return Err(reply::unexpected(&what, &self.answered(other, &what)?)),
+        };
+        let mut appended = Appended { ids: Vec::with_capacity(answers.len()), refusal: None };
+        for answer in answers {
+            match self.answered(answer, &what).and_then(|answer| reply::entry_id(&answer, &what)) {
+                Ok(id) => appended.ids.push(id),
+                Err(error) => {
+                    appended.refusal = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(appended)
     }
+}
+
+/// What became of entries that were to be appended.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// The ids of the entries, up to the first that was refused.
+    pub ids: Vec<EntryId>,
+    /// Why that was refused; those behind it may have been appended.
+    pub refusal: Option<StreamError>,
 }
 
 /// The part of a request to append that comes before an entry's fields, the same for all entries of a stream.

@@ -12,6 +12,9 @@ use crate::config::RedisSettings;
 /// How long a command that does not block may take.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the server puts before the reason why it does not begin a transaction.
+const ABORTED: &str = "EXECABORT Transaction discarded because of: ";
+
 /// A connection for short commands, shared by all its clones.
 ///
 /// It does not reconnect: after [`StreamError::Unreachable`] open a new one. It ends with its last clone.
@@ -105,13 +108,34 @@ fn unauthorized(error: StreamError, address: &str) -> StreamError {
     }
 }
 
+/// Redis adds to the error of a command in a script where in the script that was, which helps nobody.
+fn without_script(mut reason: String) -> String {
+    if let Some(at) = reason.find(" script: ").filter(|at| reason[*at..].contains("on @user_script:")) {
+        reason.truncate(at);
+    }
+    reason
+}
+
+/// The first error of a transaction's commands, for which none of them was done.
+fn why_aborted(error: &RedisError) -> Option<RedisError> {
+    let aborted = redis::ErrorKind::Server(redis::ServerErrorKind::ExecAbort);
+    let errors = (error.kind() == aborted).then(|| error.clone().into_server_errors())??;
+    errors.first().map(|(_, cause)| RedisError::from(cause.clone()))
+}
+
 fn stream_error(error: &RedisError, address: &str, what: &str) -> StreamError {
+    if let Some(cause) = why_aborted(error) {
+        return stream_error(&cause, address, what);
+    }
     let reason = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),
         (None, Some(detail)) => detail.to_owned(),
         (None, None) => error.to_string(),
     };
+    let reason = without_script(reason);
+    // Of a transaction that was whole, and came at the wrong time.
+    let reason = reason.strip_prefix(ABORTED).map(str::to_owned).unwrap_or(reason);
     let address = address.to_owned();
     if matches!(error.kind(), redis::ErrorKind::AuthenticationFailed) || reason.starts_with("WRONGPASS") {
         StreamError::Unauthorized { address, reason }

@@ -9,21 +9,23 @@ use super::{Connection, EntryId, StreamError, reply};
 const MAX_SCRIPT_FIELDS: usize = 3_500;
 
 /// Appends what is still among the dead letters and deletes it there. A refused XADD ends the script: what was moved
-/// before it stays moved, the rest stays where it is.
+/// before it stays moved, the rest stays where it is. Gives how many were moved, which one was refused (0: none), and why.
 const SCRIPT: &str = r"
-local moved, at = 0, 2
+local moved, at, letter = 0, 2, 0
 while at <= #ARGV do
   local id, fields = ARGV[at], tonumber(ARGV[at + 1]) * 2
+  letter = letter + 1
   if #redis.call('XRANGE', KEYS[1], id, id) == 1 then
     local command = {'XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*'}
     for i = at + 2, at + 1 + fields do table.insert(command, ARGV[i]) end
-    redis.call(unpack(command))
+    local answer = redis.pcall(unpack(command))
+    if type(answer) == 'table' and answer.err then return {moved, letter, answer.err} end
     redis.call('XDEL', KEYS[1], id)
     moved = moved + 1
   end
   at = at + 2 + fields
 end
-return moved
+return {moved, 0, ''}
 ";
 
 /// Follows an XADD in the same transaction, where it can't be prevented: deletes the letter if the stream's last entry
@@ -48,8 +50,17 @@ pub struct Return {
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
+/// What became of letters that were to be put back.
+#[derive(Clone, Debug, Default)]
+pub struct PutBack {
+    /// How many of them were still there and are now on the stream.
+    pub moved: u64,
+    /// Which of them (an index) the stream did not take, and why; those behind it were not tried.
+    pub refusal: Option<(usize, StreamError)>,
+}
+
 impl Connection {
-    /// Appends letters of `dead` to `stream` and deletes them from `dead`; gives how many were still there.
+    /// Appends letters of `dead` to `stream` and deletes them from `dead`, in their order up to the first that is refused.
     ///
     /// Each is moved as one step: never lost, never twice. On an error some may have been moved. The stream keeps about
     /// `maxlen` entries.
@@ -59,26 +70,49 @@ impl Connection {
         stream: &str,
         letters: &[Return],
         maxlen: u64,
-    ) -> Result<u64, StreamError> {
-        let (small, large): (Vec<_>, Vec<_>) =
-            letters.iter().partition(|letter| letter.fields.len() <= MAX_SCRIPT_FIELDS);
-        let mut moved = 0;
-        if !small.is_empty() {
-            let what = format!("putting dead letters back onto {stream}");
-            let mut command = redis::cmd("EVAL");
-            command.arg(SCRIPT).arg(2).arg(dead).arg(stream).arg(maxlen);
-            for letter in small {
-                command.arg(letter.id.to_string()).arg(letter.fields.len());
-                for (field, value) in &letter.fields {
-                    command.arg(field.as_ref()).arg(value.as_ref());
-                }
+    ) -> Result<PutBack, StreamError> {
+        let is_small = |letter: &Return| letter.fields.len() <= MAX_SCRIPT_FIELDS;
+        let (mut done, mut at) = (PutBack::default(), 0);
+        for run in letters.chunk_by(|one, next| is_small(one) && is_small(next)) {
+            let put = match run {
+                [large] if !is_small(large) => self.put_back_large(dead, stream, large, maxlen).await?,
+                small => self.put_back_small(dead, stream, small, maxlen).await?,
+            };
+            done.moved += put.moved;
+            if let Some((index, error)) = put.refusal {
+                done.refusal = Some((at + index, error));
+                break;
             }
-            moved += reply::integer(&self.query(&command, &what).await?, &what)?.unsigned_abs();
+            at += run.len();
         }
-        for letter in large {
-            moved += u64::from(self.put_back_large(dead, stream, letter, maxlen).await?);
+        Ok(done)
+    }
+
+    async fn put_back_small(
+        &self,
+        dead: &str,
+        stream: &str,
+        letters: &[Return],
+        maxlen: u64,
+    ) -> Result<PutBack, StreamError> {
+        let what = format!("putting dead letters back onto {stream}");
+        let mut command = redis::cmd("EVAL");
+        command.arg(SCRIPT).arg(2).arg(dead).arg(stream).arg(maxlen);
+        for letter in letters {
+            command.arg(letter.id.to_string()).arg(letter.fields.len());
+            for (field, value) in &letter.fields {
+                command.arg(field.as_ref()).arg(value.as_ref());
+            }
         }
-        Ok(moved)
+        let parts = reply::array(self.query(&command, &what).await?, &what)?;
+        let [moved, refused, reason]: [Value; 3] =
+            parts.try_into().map_err(|parts| reply::unexpected(&what, &Value::Array(parts)))?;
+        let refused = usize::try_from(reply::integer(&refused, &what)?).unwrap_or(0);
+        let reason = reply::text(&reason, &what)?;
+        Ok(PutBack {
+            moved: reply::integer(&moved, &what)?.unsigned_abs(),
+            refusal: refused.checked_sub(1).map(|at| (at, StreamError::Refused { command: what, reason })),
+        })
     }
 
     /// The same for a letter with more fields than a script can append.
@@ -88,7 +122,7 @@ impl Connection {
         stream: &str,
         letter: &Return,
         maxlen: u64,
-    ) -> Result<bool, StreamError> {
+    ) -> Result<PutBack, StreamError> {
         let what = format!("putting {} of {dead} back onto {stream}", letter.id);
         let mut transaction = redis::pipe();
         transaction.atomic();
@@ -102,7 +136,12 @@ impl Connection {
         }
         let answers = self.query_all(&transaction, true, &what).await?;
         let executed = answers.into_iter().next().unwrap_or(Value::Nil);
-        let settled = reply::array(self.answered(executed, &what)?, &what)?.pop().unwrap_or(Value::Nil);
-        Ok(reply::integer(&settled, &what)? == 1)
+        let mut answers = reply::array(executed, &what)?.into_iter();
+        let (added, settled) = (answers.next().unwrap_or(Value::Nil), answers.next().unwrap_or(Value::Nil));
+        if let Err(error) = self.answered(added, &what) {
+            return Ok(PutBack { moved: 0, refusal: Some((0, error)) });
+        }
+        let settled = reply::integer(&self.answered(settled, &what)?, &what)?;
+        Ok(PutBack { moved: u64::from(settled == 1), refusal: None })
     }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, while something is under way.
+//! Ctrl-C and SIGTERM, while something is under way.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,26 +17,32 @@ pub(crate) fn interrupted() -> Failure {
     Failure::Other("interrupted".to_owned())
 }
 
-/// Ctrl-C for work that is done in pieces, none of which is broken off.
+/// Ctrl-C and SIGTERM for work that is done in pieces, none of which is broken off.
 #[derive(Debug)]
 pub(crate) struct BetweenPieces {
-    /// Nothing where the system won't tell: then Ctrl-C ends the process.
-    signal: Option<Signal>,
+    /// Without those that the system won't tell: these end the process.
+    signals: Vec<Signal>,
 }
 
 impl BetweenPieces {
     /// Listens from now on.
     pub(crate) fn listen() -> Self {
-        Self { signal: signal(SignalKind::interrupt()).ok() }
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+        Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
     }
 
-    /// Whether it has come since it was last asked.
+    /// Whether one has come since it was last asked.
     pub(crate) async fn came(&mut self) -> bool {
-        let Some(signal) = &mut self.signal else { return false };
-        tokio::select! {
-            biased;
-            _ = signal.recv() => true,
-            () = std::future::ready(()) => false,
+        for signal in &mut self.signals {
+            let came = tokio::select! {
+                biased;
+                _ = signal.recv() => true,
+                () = std::future::ready(()) => false,
+            };
+            if came {
+                return true;
+            }
         }
+        false
     }
 }

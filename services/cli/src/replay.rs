@@ -20,7 +20,7 @@ use crate::{
     progress::Progress,
 };
 
-/// Copies until the end, the count or Ctrl-C, and says how much that was, and how to go on.
+/// Copies until the end, the count, Ctrl-C or SIGTERM, and says how much that was, and how to go on.
 pub(crate) async fn run(
     options: &arguments::Replay,
     settings: &RedisSettings,
@@ -53,9 +53,10 @@ pub(crate) async fn run(
         }
         Err(failure) if options.dry_run => Err(failure),
         Err(failure) => Err(Failure::Other(format!(
-            "{failure}; {copied} of {} copied onto {onto}{}. Go on with:\n  {}",
+            "{failure}; {copied} of {} copied onto {onto}{}{}. Go on with:\n  {}",
             options.stream,
             repeated(&reached),
+            unanswered(&reached),
             commands.synapse(&going_on(options, &reached, begins))
         ))),
     }
@@ -101,13 +102,13 @@ struct Work {
 
 impl Work {
     async fn finish(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let mut ctrl_c = BetweenPieces::listen();
+        let mut stop = BetweenPieces::listen();
         // The stream does not tell how many entries lie between two: the way is the time between them.
         let way = self.replay.progress().end.ms.saturating_sub(self.begins.ms) + 1;
         let progress = Progress::of(Some(way), "event", self.past);
         let ended = loop {
             match self.replay.advance(connection).await {
-                Ok(true) if ctrl_c.came().await => break Err(interrupted()),
+                Ok(true) if stop.came().await => break Err(interrupted()),
                 Ok(true) => {
                     let reached = self.replay.progress();
                     let position = reached.position.ms.saturating_sub(self.begins.ms);
@@ -127,6 +128,17 @@ fn repeated(reached: &replay::Progress) -> String {
     match reached.possible_duplicates {
         0 => String::new(),
         again => format!(" ({} maybe twice, with the same event_id)", human::count(again)),
+    }
+}
+
+/// What was sent and never answered, and comes again if it is gone on with.
+fn unanswered(reached: &replay::Progress) -> String {
+    match reached.unanswered {
+        0 => String::new(),
+        sent => format!(
+            ", maybe {} more: no answer came. Going on sends them again, with the same event_id",
+            human::count(sent)
+        ),
     }
 }
 

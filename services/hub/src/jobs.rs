@@ -3,7 +3,7 @@
 //! A job runs in the hub that was asked. What is known of it is kept in Redis, `synapse:replay:<id>`, for a day, so that
 //! every hub can tell, and can ask the one that runs it to stop.
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use synapse_rs::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
@@ -72,10 +72,11 @@ pub struct Record {
     /// What was asked for.
     #[schema(value_type = Object)]
     pub request: Value,
-    /// How far it is: of a replay `position`, `end`, `examined`, `copied`, `possible_duplicates`; of dead letters `total`, `examined`, `done`.
+    /// How far it is: of a replay `position`, `end`, `examined`, `copied`, `possible_duplicates`, `unanswered`; of dead
+    /// letters `total`, `examined`, `done`, `without_event`, `refused`.
     #[schema(value_type = Object)]
     pub progress: Value,
-    /// Why it failed.
+    /// Why it failed; while it runs, what it waits for: it tries again.
     pub error: Option<String>,
     /// When it began, RFC 3339.
     pub started_at: String,
@@ -128,6 +129,17 @@ impl Work {
         match self {
             Self::Replay(replay) => replay.due(),
             Self::DeadLetters(_) => Instant::now(),
+        }
+    }
+
+    /// What it comes to when there is nothing more to do.
+    fn end(&self) -> (State, Option<String>) {
+        match self {
+            Self::Replay(_) => (State::Done, None),
+            Self::DeadLetters(sorting) => match sorting.refused() {
+                Some(refused) => (State::Failed, Some(refused.to_string())),
+                None => (State::Done, None),
+            },
         }
     }
 
@@ -250,7 +262,7 @@ struct Job {
 impl Job {
     async fn run(mut self) {
         let (state, error) = self.work_until_end().await;
-        self.note(state, error.map(|error| error.to_string()));
+        self.note(state, error);
         // What was asked for is over either way.
         let _ = timeout(LAST_WORD, self.write_down()).await;
         let record = self.tell.borrow();
@@ -258,49 +270,56 @@ impl Job {
     }
 
     /// Stops between two steps only, so that nobody has to wonder what the last one did.
-    async fn work_until_end(&mut self) -> (State, Option<StreamError>) {
-        let (mut written, mut backoff) = (None::<Instant>, Backoff::default());
-        let mut failing_since = None;
+    async fn work_until_end(&mut self) -> (State, Option<String>) {
+        let mut backoff = Backoff::default();
+        // When it is written down next, and before when no step is tried, because the one before failed.
+        let (mut write, mut retry) = (Instant::now(), Instant::now());
+        let mut failing: Option<(Instant, StreamError)> = None;
         loop {
-            if written.is_none_or(|at| at.elapsed() > WRITTEN_EVERY) {
-                written = Some(Instant::now());
+            if write <= Instant::now() {
+                write = Instant::now() + WRITTEN_EVERY;
+                self.note(State::Running, failing.as_ref().map(|(_, error)| error.to_string()));
                 if self.write_down().await.is_ok_and(|is_cancelled| is_cancelled) {
                     return (State::Cancelled, None);
                 }
             }
-            let retry = if failing_since.is_some() { backoff.next_delay() } else { Duration::ZERO };
-            let write = written.map(|at| at + WRITTEN_EVERY);
             tokio::select! {
                 biased;
                 () = self.leaving.cancelled() => return (State::Interrupted, None),
                 () = self.cancel.cancelled() => return (State::Cancelled, None),
-                () = async { sleep(retry).await; sleep_until(self.work.due()).await } => {}
-                () = async { match write { Some(at) => sleep_until(at).await, None => pending().await } } => continue,
+                () = sleep_until(retry.max(self.work.due())) => {}
+                () = sleep_until(write) => continue,
             }
-            let before = self.work.done();
-            let stepped = match self.redis.get().await {
-                Ok(connection) => self.work.advance(&connection).await,
-                Err(error) => Err(error),
-            };
-            metrics::replayed(self.work.kind(), self.work.done() - before);
-            self.note(State::Running, None);
-            match stepped {
+            match self.step().await {
                 Ok(true) => {
-                    failing_since = None;
+                    failing = None;
                     backoff.reset();
                 }
-                Ok(false) => return (State::Done, None),
+                Ok(false) => return self.work.end(),
                 Err(error) if error.is_transient() => {
-                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    let since = failing.map_or_else(Instant::now, |(since, _)| since);
                     if since.elapsed() > PATIENCE {
-                        return (State::Failed, Some(error));
+                        return (State::Failed, Some(error.to_string()));
                     }
+                    failing = Some((since, error));
+                    retry = Instant::now() + backoff.next_delay();
                     // A connection that broke is noticed and left by asking.
                     let _ = self.redis.ask(|connection| async move { connection.ping().await }).await;
                 }
-                Err(error) => return (State::Failed, Some(error)),
+                Err(error) => return (State::Failed, Some(error.to_string())),
             }
+            self.note(State::Running, failing.as_ref().map(|(_, error)| error.to_string()));
         }
+    }
+
+    async fn step(&mut self) -> Result<bool, StreamError> {
+        let before = self.work.done();
+        let stepped = match self.redis.get().await {
+            Ok(connection) => self.work.advance(&connection).await,
+            Err(error) => Err(error),
+        };
+        metrics::replayed(self.work.kind(), self.work.done() - before);
+        stepped
     }
 
     fn note(&self, state: State, error: Option<String>) {

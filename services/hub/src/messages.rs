@@ -24,7 +24,7 @@ use crate::{
 pub const MAX_COUNT: usize = 1_000;
 /// Entries that are looked at for one answer.
 const MAX_LOOKED_AT: usize = 20_000;
-/// Bytes of entries that are looked at for one answer, about.
+/// Bytes of entries that are looked at for one answer, but for one that is larger.
 const MAX_BYTES: usize = 16 << 20;
 
 /// Entries of a stream.
@@ -133,8 +133,9 @@ async fn find(connection: &Connection, stream: &str, asked: &Asked) -> Result<Op
             break;
         }
         let most = if asked.filter.is_empty() { left } else { MAX_COUNT };
-        for entry in pages.at_most(connection, most).await? {
-            if found.messages.len() == asked.count {
+        for entry in pages.at_most(connection, most, MAX_BYTES - bytes).await? {
+            let is_too_large = looked_at > 0 && bytes + entry.size_bytes() > MAX_BYTES;
+            if found.messages.len() == asked.count || is_too_large {
                 found.next = last;
                 found.count = found.messages.len();
                 return Ok(Some(found));

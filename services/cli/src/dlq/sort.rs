@@ -58,11 +58,11 @@ async fn sort(
     what: &str,
     by_ids: bool,
 ) -> Result<(), Failure> {
-    let mut ctrl_c = BetweenPieces::listen();
+    let mut stop = BetweenPieces::listen();
     let progress = Progress::of(Some(sorting.progress().total), "dead letter", past(task));
     let ended = loop {
         match sorting.advance(connection).await {
-            Ok(true) if ctrl_c.came().await => break Err(interrupted()),
+            Ok(true) if stop.came().await => break Err(interrupted()),
             Ok(true) => progress.reached(sorting.progress().examined, sorting.progress().done),
             Ok(false) => break Ok(()),
             Err(error) => break Err(Failure::from(error)),
@@ -82,12 +82,16 @@ async fn sort(
             }
             if reached.without_event > 0 {
                 let left = human::counted(reached.without_event, "dead letter");
-                output::note(format_args!(
-                    "{left} stayed: their events were trimmed away before they could be moved there; \
-                     `synapse dlq purge` deletes them"
-                ));
+                let (why, them) = match reached.without_event {
+                    1 => ("its event was trimmed away before it could be moved there", "it"),
+                    _ => ("their events were trimmed away before they could be moved there", "them"),
+                };
+                output::note(format_args!("{left} stayed: {why}; `synapse dlq purge` deletes {them}"));
             }
-            Ok(())
+            match sorting.refused() {
+                Some(refused) => Err(Failure::Other(refused.to_string())),
+                None => Ok(()),
+            }
         }
         Err(failure) => Err(Failure::Other(format!(
             "{failure}; {done}, the rest are where they were: the same command goes on"

@@ -199,6 +199,24 @@ fn replay_takes_those_that_are_meant_and_leaves_the_rest() {
 }
 
 #[test]
+fn letters_that_no_stream_takes_are_passed_over_and_told_of() {
+    let server = with_letters(3);
+    let mut redis = server.connection();
+    redis::cmd("SET").arg("text").arg("a string").exec(&mut redis).unwrap();
+    let fields = [("event", "x"), ("dlq_original_stream", "text")];
+    let mut bury = || -> String {
+        redis::cmd("XADD").arg("inference-events:dlq").arg("*").arg(&fields).query(&mut redis).unwrap()
+    };
+    let (first, _) = (bury(), bury());
+    let replayed = ended(&mut dlq(&server, &["replay", "inference-events", "--all"]));
+    assert_eq!(replayed.status.code(), Some(1));
+    assert_eq!(stdout(&replayed), "3 dead letters of inference-events replayed\n");
+    let told = stderr(&replayed);
+    assert!(told.contains(&format!("2 of the dead letters could not be put back (first {first})")), "{told}");
+    assert!(told.contains("WRONGTYPE") && !told.contains("user_script"), "{told}");
+}
+
+#[test]
 fn a_letter_without_an_event_stays_and_is_told_of() {
     let server = with_letters(1);
     let fields = [("dlq_original_stream", "inference-events"), ("dlq_reason", "max_deliveries")];
@@ -210,7 +228,7 @@ fn a_letter_without_an_event_stays_and_is_told_of() {
         .unwrap();
     let replayed = ended(&mut dlq(&server, &["replay", "inference-events", "--all"]));
     assert_eq!(stdout(&replayed), "1 dead letter of inference-events replayed\n");
-    assert!(stderr(&replayed).contains("1 dead letter stayed"), "{}", stderr(&replayed));
+    assert!(stderr(&replayed).contains("1 dead letter stayed: its event was"), "{}", stderr(&replayed));
     assert_eq!(letters(&server), 1);
 }
 

@@ -106,6 +106,15 @@ fn a_rate_is_kept_to() {
 
 #[test]
 fn ctrl_c_says_how_to_go_on_and_going_on_that_way_copies_the_rest_once() {
+    stopped_by(Signal::INT);
+}
+
+#[test]
+fn sigterm_says_how_to_go_on_as_well() {
+    stopped_by(Signal::TERM);
+}
+
+fn stopped_by(signal: Signal) {
     let server = with_entries(400);
     let arguments = [
         "training-events",
@@ -123,7 +132,7 @@ fn ctrl_c_says_how_to_go_on_and_going_on_that_way_copies_the_rest_once() {
     while origins(&server, "it's again").len() < 20 {
         assert!(Instant::now() < deadline, "{}", replaying.text());
     }
-    replaying.signal(Signal::INT);
+    replaying.signal(signal);
     assert_eq!(replaying.end().code(), Some(1));
     let told = replaying.text();
     assert!(told.contains("interrupted; ") && told.contains("copied onto it's again. Go on with:"), "{told}");
@@ -137,6 +146,25 @@ fn ctrl_c_says_how_to_go_on_and_going_on_that_way_copies_the_rest_once() {
     assert_eq!(went_on.status.code(), Some(0), "{line}: {}", stderr(&went_on));
     let all: Vec<_> = (2..=400).map(|number| format!("{}-0", number * 1000)).collect();
     assert_eq!(origins(&server, "it's again"), all);
+}
+
+#[test]
+fn what_was_sent_and_never_answered_is_said() {
+    let server = with_entries(400);
+    let mut replaying = Running::start(&mut replay(
+        &server,
+        &["training-events", "--from", "0", "--onto", "again", "--rate", "100/s"],
+    ));
+    let deadline = Instant::now() + crate::running::PATIENCE;
+    while origins(&server, "again").len() < 20 {
+        assert!(Instant::now() < deadline, "{}", replaying.text());
+    }
+    // Longer than a command is waited for.
+    redis::cmd("CLIENT").arg("PAUSE").arg(60_000).exec(&mut server.connection()).unwrap();
+    assert_eq!(replaying.end().code(), Some(1));
+    let told = replaying.text();
+    assert!(told.contains("copied onto again, maybe 5 more: no answer came"), "{told}");
+    assert!(told.contains("Going on sends them again") && told.contains("Go on with:"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,29 @@ use synapse_test_support::RedisServer;
 use crate::support::{TestHub, append_old, connect, read_as_group};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_entries_is_no_larger_than_it_may_be() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    let connection = connect(&redis).await;
+    for n in 0..640 {
+        let value = "x".repeat(if n < 600 { 10 } else { 1_000_000 });
+        connection.append("large", [("v", value)], None).await.unwrap();
+    }
+    let mut after = "0".to_owned();
+    let mut found = 0;
+    loop {
+        let page = hub.get(&format!("/streams/large/messages?count=1000&after={after}")).await.with(200);
+        let messages = page["messages"].as_array().unwrap();
+        let bytes: usize = messages.iter().map(|message| message["data"]["v"].as_str().unwrap().len()).sum();
+        assert!(bytes <= 16 << 20, "{bytes}");
+        found += messages.len();
+        let Some(next) = page["next"].as_str() else { break };
+        next.clone_into(&mut after);
+    }
+    assert_eq!(found, 640);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_are_listed_with_their_groups_and_lag() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[]).await;

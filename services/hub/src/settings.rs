@@ -137,8 +137,8 @@ impl Settings {
 }
 
 fn trim_streams(environment: &Environment) -> Result<TrimStreams, SettingError> {
-    let named: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
-    match named.as_slice() {
+    let listed: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
+    match listed.as_slice() {
         [] => Ok(TrimStreams::Named(stream::ALL.map(str::to_owned).to_vec())),
         [star] if star == "*" => Ok(TrimStreams::All),
         names if names.iter().any(|name| name == "*") => {
@@ -148,7 +148,7 @@ fn trim_streams(environment: &Environment) -> Result<TrimStreams, SettingError> 
             &TRIM_STREAMS,
             "names of streams of at most 512 bytes, neither …:dlq, which have a limit of their own, nor synapse:…",
         )),
-        _ => Ok(TrimStreams::Named(named)),
+        _ => Ok(TrimStreams::Named(listed)),
     }
 }
 

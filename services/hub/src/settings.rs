@@ -137,19 +137,22 @@ impl Settings {
 }
 
 fn trim_streams(environment: &Environment) -> Result<TrimStreams, SettingError> {
-    let listed: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
-    match listed.as_slice() {
-        [] => Ok(TrimStreams::Named(stream::ALL.map(str::to_owned).to_vec())),
-        [star] if star == "*" => Ok(TrimStreams::All),
-        names if names.iter().any(|name| name == "*") => {
-            Err(environment.refused(&TRIM_STREAMS, "names, or * alone"))
-        }
-        names if names.iter().any(|name| stream::check_writable(name).is_err()) => Err(environment.refused(
-            &TRIM_STREAMS,
-            "names of streams of at most 512 bytes, neither …:dlq, which have a limit of their own, nor synapse:…",
-        )),
-        _ => Ok(TrimStreams::Named(listed)),
+    let named: Vec<_> = environment.list(&TRIM_STREAMS)?.into_iter().map(str::to_owned).collect();
+    if named.is_empty() {
+        return Ok(TrimStreams::Named(stream::ALL.map(str::to_owned).to_vec()));
     }
+    if named == ["*"] {
+        return Ok(TrimStreams::All);
+    }
+    if named.iter().any(|name| name == "*") {
+        return Err(environment.refused(&TRIM_STREAMS, "names, or * alone"));
+    }
+    // Dead letters have a limit of their own; the platform's own keys are no streams.
+    if named.iter().any(|name| stream::check_writable(name).is_err()) {
+        let allowed = "names of up to 512 bytes, neither …:dlq nor synapse:…";
+        return Err(environment.refused(&TRIM_STREAMS, allowed));
+    }
+    Ok(TrimStreams::Named(named))
 }
 
 fn optional_bytes(environment: &Environment) -> Result<Option<u64>, SettingError> {

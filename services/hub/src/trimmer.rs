@@ -175,6 +175,8 @@ struct Told(HashMap<String, Losses>);
 struct Losses {
     expired: Vec<String>,
     cut: Vec<retention::Cut>,
+    /// The expired groups of which a loss was told: on a busy stream they lose something in each round.
+    lost: Vec<String>,
 }
 
 impl Told {
@@ -192,10 +194,19 @@ impl Told {
                 "nobody has used this group for GROUP_EXPIRY: entries it has not read are trimmed. Delete it (XGROUP DESTROY) if it is not needed"
             );
         }
+        told.lost.retain(|group| report.expired.contains(group));
         for cut in report.cut.iter().filter(|cut| !told.cut.contains(cut)) {
-            tell_cut(stream, cut, report.expired.contains(&cut.group));
+            if !report.expired.contains(&cut.group) {
+                tell_cut(stream, cut);
+                continue;
+            }
+            metrics::expired_lost(stream);
+            if !told.lost.contains(&cut.group) {
+                tell_expired_cut(stream, cut);
+                told.lost.push(cut.group.clone());
+            }
         }
-        *told = Losses { expired: report.expired.clone(), cut: report.cut.clone() };
+        (told.expired, told.cut) = (report.expired.clone(), report.cut.clone());
     }
 
     /// Of a stream that is gone.
@@ -225,25 +236,25 @@ impl Told {
     }
 }
 
-fn tell_cut(stream: &str, cut: &retention::Cut, is_expired: bool) {
+fn tell_cut(stream: &str, cut: &retention::Cut) {
     let (group, unread, pending_too) = (&cut.group, cut.unread, cut.pending);
-    if is_expired {
-        metrics::expired_lost(stream);
-        tracing::warn!(
-            stream,
-            group,
-            unread,
-            pending_too,
-            "a group that nobody has used for GROUP_EXPIRY has lost entries it had not read"
-        );
-    } else {
-        metrics::bitten(stream);
-        tracing::error!(
-            stream,
-            group,
-            unread,
-            pending_too,
-            "a group has lost entries it needed: the stream had reached its hard limit (MAXLEN, or a publisher's own). Its consumers are too slow or away"
-        );
-    }
+    metrics::bitten(stream);
+    tracing::error!(
+        stream,
+        group,
+        unread,
+        pending_too,
+        "a group has lost entries it needed: the stream had reached its hard limit (MAXLEN, or a publisher's own). Its consumers are too slow or away"
+    );
+}
+
+fn tell_expired_cut(stream: &str, cut: &retention::Cut) {
+    let (group, unread, pending_too) = (&cut.group, cut.unread, cut.pending);
+    tracing::warn!(
+        stream,
+        group,
+        unread,
+        pending_too,
+        "a group that nobody has used for GROUP_EXPIRY has lost entries it had not read; what it loses from now on is counted only (synapse_expired_group_losses_total)"
+    );
 }

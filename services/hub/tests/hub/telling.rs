@@ -142,6 +142,10 @@ async fn a_group_that_has_expired_is_told_until_it_is_used_again() {
     hub.says(&["WARN", "has lost entries it had not read", "model-events", "gone", "unread=10"]).await;
     hub.shows(r#"synapse_expired_group_losses_total{stream="model-events"} 1"#).await;
     hub.shows_no("synapse_hard_limit_bites_total{").await;
+    // The next loss is counted alone.
+    append_old(&redis, "model-events", 29, 5).await;
+    hub.shows(r#"synapse_expired_group_losses_total{stream="model-events"} 2"#).await;
+    assert_eq!(hub.said(&["has lost entries it had not read"]), 1);
     append_old(&redis, "model-events", 1, 1).await;
     read_as_group(&redis, "model-events", "gone", 1).await;
     hub.shows_no("synapse_group_expired{").await;

@@ -111,9 +111,19 @@ pub async fn list(connection: &Connection) -> Result<Vec<Heap>, StreamError> {
     Ok(found)
 }
 
-/// The dead letters of a stream, by group.
-pub async fn count(connection: &Connection, stream: &str) -> Result<Vec<Heap>, StreamError> {
-    count_within(connection, stream, &mut Budget::whole()).await
+/// Whether a stream has this group, or dead letters that it left.
+pub async fn knows(connection: &Connection, stream: &str, group: &str) -> Result<bool, StreamError> {
+    if connection.groups(stream).await?.iter().any(|own| own.name == group) {
+        return Ok(true);
+    }
+    let mut pages = Pages::new(stream_of(stream), EntryId::MIN, EntryId::MAX);
+    while pages.position().is_some() {
+        let page = pages.next(connection).await?;
+        if page.iter().any(|entry| letter::group_of(entry).is_some_and(|own| own == group.as_bytes())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn count_within(

@@ -129,7 +129,15 @@ async fn pages_show_the_letters_of_a_group_and_what_they_held() {
 #[tokio::test]
 async fn a_letter_goes_back_as_it_was_with_the_id_it_first_had() {
     let setup = Setup::new().await;
-    let own = [("event", "x"), ("event_id", "e1"), ("dlq_reason", "its own"), ("dlq_mine", "kept")];
+    let own = [
+        ("event", "x"),
+        ("event_id", "e1"),
+        ("dlq_reason", "its own"),
+        ("dlq_mine", "kept"),
+        ("dlq_field_dlq_reason", "its own as well"),
+        ("dlq_field_mine", "and this"),
+        ("dlq_original_fields", "[\"a\", \"b\"]"),
+    ];
     let first = setup.bury("g", "rejected", &own).await;
     let progress = setup.sort(Selection::of_group("g"), Task::Replay).await;
     assert_eq!((progress.total, progress.examined, progress.done), (1, 1, 1));

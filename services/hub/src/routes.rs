@@ -36,7 +36,7 @@ use crate::{
 #[openapi(
     info(title = "synapse-hub", description = "The streams of Synapse over HTTP."),
     tags(
-        (name = "streams", description = "Looking at streams (scope `streams:read`). Errors are `{\"error\": \"…\", \"code\": \"…\"}`."),
+        (name = "streams", description = "Looking at streams (scope `streams:read`; of dead letters, `…:dlq`, `dlq:manage` too). Errors are `{\"error\": \"…\", \"code\": \"…\"}`."),
         (name = "events", description = "Publishing (scope `events:publish`)."),
         (name = "dead letters", description = "What could not be handled (scope `dlq:manage`)."),
         (name = "replay", description = "A part of a stream once more (scopes `dlq:manage`, and `events:publish` to start one)."),

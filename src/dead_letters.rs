@@ -119,7 +119,7 @@ pub async fn knows(connection: &Connection, stream: &str, group: &str) -> Result
     let mut pages = Pages::new(stream_of(stream), EntryId::MIN, EntryId::MAX);
     while pages.position().is_some() {
         let page = pages.next(connection).await?;
-        if page.iter().any(|entry| letter::group_of(entry).is_some_and(|own| own == group.as_bytes())) {
+        if page.iter().any(|entry| letter::group_and_reason(entry).0 == group.as_bytes()) {
             return Ok(true);
         }
     }
@@ -137,11 +137,12 @@ async fn count_within(
         for entry in pages.next(connection).await? {
             budget.letters = budget.letters.saturating_sub(1);
             budget.bytes = budget.bytes.saturating_sub(entry.size_bytes());
-            let letter = Letter::of(stream, &entry);
-            let heap = heaps.entry(letter.group.clone()).or_insert_with(|| Heap::of(stream, &letter));
+            let (group, reason) = letter::group_and_reason(&entry);
+            let group = String::from_utf8_lossy(group);
+            let heap = heaps.entry(group.to_string()).or_insert_with(|| Heap::new(stream, &group, entry.id));
             heap.count += 1;
-            heap.newest = letter.id;
-            *heap.reasons.entry(letter.reason).or_default() += 1;
+            heap.newest = entry.id;
+            *heap.reasons.entry(String::from_utf8_lossy(reason).into_owned()).or_default() += 1;
         }
     }
     let complete = pages.position().is_none();
@@ -165,13 +166,13 @@ async fn count_all(connection: &Connection, stream: &str) -> Result<Option<Heap>
 }
 
 impl Heap {
-    fn of(stream: &str, first: &Letter) -> Self {
+    fn new(stream: &str, group: &str, first: EntryId) -> Self {
         Self {
             stream: stream.to_owned(),
-            group: first.group.clone(),
+            group: group.to_owned(),
             count: 0,
-            oldest: first.id,
-            newest: first.id,
+            oldest: first,
+            newest: first,
             reasons: BTreeMap::new(),
             complete: true,
         }

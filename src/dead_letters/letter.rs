@@ -40,9 +40,17 @@ pub struct Letter {
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
-/// The group that an entry of the dead letters names.
-pub(super) fn group_of(entry: &Entry) -> Option<&[u8]> {
-    entry.fields().find(|(field, _)| *field == b"dlq_original_group").map(|(_, group)| group)
+/// The group and the reason that an entry of the dead letters names; empty if it does not.
+pub(super) fn group_and_reason(entry: &Entry) -> (&[u8], &[u8]) {
+    let (mut group, mut reason): (&[u8], &[u8]) = (&[], &[]);
+    for (field, value) in entry.fields() {
+        match field {
+            b"dlq_original_group" => group = value,
+            b"dlq_reason" => reason = value,
+            _ => {}
+        }
+    }
+    (group, reason)
 }
 
 impl Letter {

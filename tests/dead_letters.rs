@@ -97,6 +97,21 @@ async fn dead_letters_are_counted_by_group_and_reason() {
 }
 
 #[tokio::test]
+async fn many_dead_letters_are_counted_once_each() {
+    let setup = Setup::new().await;
+    setup.many(2_500);
+    setup.bury("late", "undecodable", &[("event", "x")]).await;
+    let heaps = dead_letters::list(&setup.connection).await.unwrap();
+    let shown: Vec<_> = heaps.iter().map(|heap| (&*heap.group, heap.count, heap.complete)).collect();
+    assert_eq!(shown, [("g", 2_500, true), ("late", 1, true)]);
+    let entries = setup.entries(DEAD).await;
+    assert_eq!((heaps[0].oldest, heaps[0].newest), (entries[0].id, entries[2_499].id));
+    for (group, is_there) in [("g", true), ("late", true), ("nobody", false)] {
+        assert_eq!(dead_letters::knows(&setup.connection, STREAM, group).await.unwrap(), is_there, "{group}");
+    }
+}
+
+#[tokio::test]
 async fn pages_show_the_letters_of_a_group_and_what_they_held() {
     let setup = Setup::new().await;
     for n in 0..25 {

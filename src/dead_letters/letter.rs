@@ -40,19 +40,6 @@ pub struct Letter {
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
-/// The group and the reason that an entry of the dead letters names; empty if it does not.
-pub(super) fn group_and_reason(entry: &Entry) -> (&[u8], &[u8]) {
-    let (mut group, mut reason): (&[u8], &[u8]) = (&[], &[]);
-    for (field, value) in entry.fields() {
-        match field {
-            b"dlq_original_group" => group = value,
-            b"dlq_reason" => reason = value,
-            _ => {}
-        }
-    }
-    (group, reason)
-}
-
 impl Letter {
     /// Reads an entry of the dead letters of `stream`.
     pub fn of(stream: &str, entry: &Entry) -> Self {

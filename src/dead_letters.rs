@@ -15,12 +15,15 @@ pub use letter::Letter;
 pub(crate) use letter::with_origin;
 pub use sorting::{Progress, Refused, Sorting, Task};
 
-use crate::stream::{Connection, DEAD_LETTER_SUFFIX, Entry, EntryId, StreamError, pages::Pages};
+use crate::stream::{Connection, DEAD_LETTER_SUFFIX, Entry, EntryId, StreamError, pages::Pages, tally::Kind};
 
 /// How many letters are looked at to count them, of all streams together; a stream keeps about 100,000.
 pub const MAX_COUNTED: u64 = 250_000;
 /// How many bytes of them.
 pub const MAX_COUNTED_BYTES: usize = 256 << 20;
+/// How many letters, and bytes of them, Redis counts at once.
+const COUNTED_AT_ONCE: u64 = 1_000;
+const COUNTED_BYTES_AT_ONCE: usize = 4 << 20;
 /// How many letters [`page`] gives at most.
 pub const MAX_PAGE: usize = 1_000;
 /// How many letters [`page`] looks at to find those that are wanted.
@@ -111,9 +114,21 @@ pub async fn list(connection: &Connection) -> Result<Vec<Heap>, StreamError> {
     Ok(found)
 }
 
-/// The dead letters of a stream, by group.
-pub async fn count(connection: &Connection, stream: &str) -> Result<Vec<Heap>, StreamError> {
-    count_within(connection, stream, &mut Budget::whole()).await
+/// Whether a stream has this group, or dead letters that it left.
+pub async fn knows(connection: &Connection, stream: &str, group: &str) -> Result<bool, StreamError> {
+    if connection.groups(stream).await?.iter().any(|own| own.name == group) {
+        return Ok(true);
+    }
+    let mut place = Some(EntryId::MIN);
+    while let Some(from) = place {
+        let tally =
+            connection.tally(&stream_of(stream), from, COUNTED_AT_ONCE, COUNTED_BYTES_AT_ONCE).await?;
+        if tally.kinds.iter().any(|kind| kind.group == group) {
+            return Ok(true);
+        }
+        place = tally.next;
+    }
+    Ok(false)
 }
 
 async fn count_within(
@@ -122,19 +137,22 @@ async fn count_within(
     budget: &mut Budget,
 ) -> Result<Vec<Heap>, StreamError> {
     let mut heaps: BTreeMap<String, Heap> = BTreeMap::new();
-    let mut pages = Pages::new(stream_of(stream), EntryId::MIN, EntryId::MAX);
-    while pages.position().is_some() && !budget.is_used_up() {
-        for entry in pages.next(connection).await? {
-            budget.letters = budget.letters.saturating_sub(1);
-            budget.bytes = budget.bytes.saturating_sub(entry.size_bytes());
-            let letter = Letter::of(stream, &entry);
-            let heap = heaps.entry(letter.group.clone()).or_insert_with(|| Heap::of(stream, &letter));
-            heap.count += 1;
-            heap.newest = letter.id;
-            *heap.reasons.entry(letter.reason).or_default() += 1;
+    let mut place = Some(EntryId::MIN);
+    while let Some(from) = place.filter(|_| !budget.is_used_up()) {
+        let tally =
+            connection.tally(&stream_of(stream), from, COUNTED_AT_ONCE, COUNTED_BYTES_AT_ONCE).await?;
+        budget.letters = budget.letters.saturating_sub(tally.letters);
+        budget.bytes = budget.bytes.saturating_sub(tally.bytes);
+        for kind in tally.kinds {
+            let heap = heaps.entry(kind.group.clone()).or_insert_with(|| Heap::new(stream, &kind));
+            heap.count += kind.count;
+            heap.oldest = heap.oldest.min(kind.oldest);
+            heap.newest = heap.newest.max(kind.newest);
+            *heap.reasons.entry(kind.reason).or_default() += kind.count;
         }
+        place = tally.next;
     }
-    let complete = pages.position().is_none();
+    let complete = place.is_none();
     Ok(heaps.into_values().map(|heap| Heap { complete, ..heap }).collect())
 }
 
@@ -155,13 +173,13 @@ async fn count_all(connection: &Connection, stream: &str) -> Result<Option<Heap>
 }
 
 impl Heap {
-    fn of(stream: &str, first: &Letter) -> Self {
+    fn new(stream: &str, first: &Kind) -> Self {
         Self {
             stream: stream.to_owned(),
             group: first.group.clone(),
             count: 0,
-            oldest: first.id,
-            newest: first.id,
+            oldest: first.oldest,
+            newest: first.newest,
             reasons: BTreeMap::new(),
             complete: true,
         }

@@ -61,6 +61,14 @@ pub enum InvalidFilter {
     /// A term without `=`, or without a key before it.
     #[error("where term {0} has no key and value, expected key=value, for example model_name=m")]
     MalformedTerm(String),
+    /// A term that begins as a JSON object does and is none.
+    #[error("where term {term} begins as a JSON object and is none: {reason}")]
+    MalformedJson {
+        /// The term, cut short.
+        term: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A key that no field can have.
     #[error(
         "where key {key:?} can't be reached: it needs 1 to {MAX_SEGMENTS} non-empty parts between its dots"
@@ -164,9 +172,11 @@ impl Builder {
     }
 
     fn term(&mut self, term: &str) -> Result<(), InvalidFilter> {
-        if term.starts_with('{')
-            && let Ok(keys) = serde_json::from_str(term)
-        {
+        if term.starts_with('{') {
+            let keys = serde_json::from_str(term).map_err(|error| InvalidFilter::MalformedJson {
+                term: excerpt::quoted(term),
+                reason: error.to_string(),
+            })?;
             return self.object(&keys);
         }
         let Some((key, text)) = term.split_once('=').filter(|(key, _)| !key.is_empty()) else {

@@ -31,6 +31,7 @@ pub mod reply;
 pub(crate) mod resp;
 mod server;
 mod shared;
+pub mod tally;
 mod tape;
 pub mod trim;
 pub mod wire;

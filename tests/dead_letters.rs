@@ -97,6 +97,21 @@ async fn dead_letters_are_counted_by_group_and_reason() {
 }
 
 #[tokio::test]
+async fn many_dead_letters_are_counted_once_each() {
+    let setup = Setup::new().await;
+    setup.many(2_500);
+    setup.bury("late", "undecodable", &[("event", "x")]).await;
+    let heaps = dead_letters::list(&setup.connection).await.unwrap();
+    let shown: Vec<_> = heaps.iter().map(|heap| (&*heap.group, heap.count, heap.complete)).collect();
+    assert_eq!(shown, [("g", 2_500, true), ("late", 1, true)]);
+    let entries = setup.entries(DEAD).await;
+    assert_eq!((heaps[0].oldest, heaps[0].newest), (entries[0].id, entries[2_499].id));
+    for (group, is_there) in [("g", true), ("late", true), ("nobody", false)] {
+        assert_eq!(dead_letters::knows(&setup.connection, STREAM, group).await.unwrap(), is_there, "{group}");
+    }
+}
+
+#[tokio::test]
 async fn pages_show_the_letters_of_a_group_and_what_they_held() {
     let setup = Setup::new().await;
     for n in 0..25 {
@@ -129,7 +144,15 @@ async fn pages_show_the_letters_of_a_group_and_what_they_held() {
 #[tokio::test]
 async fn a_letter_goes_back_as_it_was_with_the_id_it_first_had() {
     let setup = Setup::new().await;
-    let own = [("event", "x"), ("event_id", "e1"), ("dlq_reason", "its own"), ("dlq_mine", "kept")];
+    let own = [
+        ("event", "x"),
+        ("event_id", "e1"),
+        ("dlq_reason", "its own"),
+        ("dlq_mine", "kept"),
+        ("dlq_field_dlq_reason", "its own as well"),
+        ("dlq_field_mine", "and this"),
+        ("dlq_original_fields", "[\"a\", \"b\"]"),
+    ];
     let first = setup.bury("g", "rejected", &own).await;
     let progress = setup.sort(Selection::of_group("g"), Task::Replay).await;
     assert_eq!((progress.total, progress.examined, progress.done), (1, 1, 1));

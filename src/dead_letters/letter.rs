@@ -78,7 +78,7 @@ impl Letter {
                 None => self.fields.push(pair(field, value)),
             },
             name => {
-                let own = name.strip_prefix(OWN_FIELD_PREFIX).filter(|own| LETTER_FIELDS.contains(own));
+                let own = name.strip_prefix(OWN_FIELD_PREFIX).filter(|own| is_prefixed(own));
                 self.fields.push(pair(own.map_or(field, str::as_bytes), value));
             }
         }
@@ -108,6 +108,11 @@ pub(crate) fn with_origin(mut fields: Vec<(Bytes, Bytes)>, id: &str) -> Vec<(Byt
 
 fn pair(field: &[u8], value: &[u8]) -> (Bytes, Bytes) {
     (Bytes::copy_from_slice(field), Bytes::copy_from_slice(value))
+}
+
+/// Whether an event's own field of this name has a prefix among the dead letters.
+fn is_prefixed(own: &str) -> bool {
+    LETTER_FIELDS.contains(&own) || own == ALL_FIELDS || own.starts_with(OWN_FIELD_PREFIX)
 }
 
 /// Names and values in turn; texts may hold bytes that are not UTF-8.
@@ -164,14 +169,23 @@ mod tests {
                 (b"dlq_mine", b"1"),
                 (b"dlq_field_mine", b"2"),
                 (b"dlq_field_dlq_reason", b"its own"),
+                (b"dlq_field_dlq_field_dlq_error", b"3"),
+                (b"dlq_field_dlq_original_fields", b"[]"),
                 (b"dlq_original_id", b"5-0"),
                 (b"dlq_reason", b"rejected"),
             ]),
         );
-        let own = ["event=x", "dlq_mine=1", "dlq_field_mine=2", "dlq_reason=its own"];
+        let own = [
+            "event=x",
+            "dlq_mine=1",
+            "dlq_field_mine=2",
+            "dlq_reason=its own",
+            "dlq_field_dlq_error=3",
+            "dlq_original_fields=[]",
+        ];
         assert_eq!(names(&letter.fields), own);
         assert_eq!((letter.stream.as_str(), letter.reason.as_str()), ("s", "rejected"));
-        assert_eq!(names(&letter.returned())[4], "replay_of=5-0");
+        assert_eq!(names(&letter.returned())[6], "replay_of=5-0");
     }
 
     #[test]

@@ -169,7 +169,9 @@ fn what_is_no_condition_is_refused_with_what_it_should_be() {
         let error = Filter::from_json(&condition).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
-    for term in ["", "a", "=a", "{\"a\": 1"] {
+    let cut_off = Filter::from_pairs(["{\"a\": \"x=y\""]).unwrap_err();
+    assert!(matches!(cut_off, InvalidFilter::MalformedJson { .. }), "{cut_off}");
+    for term in ["", "a", "=a"] {
         let error = Filter::from_pairs([term]).unwrap_err();
         assert!(matches!(error, InvalidFilter::MalformedTerm(_)), "{error}");
     }

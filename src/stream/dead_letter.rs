@@ -12,7 +12,7 @@ pub const LETTER_FIELDS: [&str; 7] = [
     "dlq_retry_count",
     "dlq_moved_at",
 ];
-/// What the name of an event's own field of such a name begins with in a dead letter.
+/// What the name of an event's own field of such a name, or one that begins so itself, begins with in a dead letter.
 pub const OWN_FIELD_PREFIX: &str = "dlq_field_";
 /// The field that has all fields of an event with very many, as a JSON array of names and values in turn.
 pub const ALL_FIELDS: &str = "dlq_original_fields";
@@ -44,7 +44,9 @@ if found[1] then
   else
     for i = 1, #fields, 2 do
       local name = fields[i]
-      if ours[name] then name = 'dlq_field_' .. name end
+      if ours[name] or name == 'dlq_original_fields' or string.sub(name, 1, 10) == 'dlq_field_' then
+        name = 'dlq_field_' .. name
+      end
       table.insert(command, name)
       table.insert(command, fields[i + 1])
     end

@@ -1,7 +1,10 @@
-//! Moments as people give them on the command line: an entry id, a time, a span before now, `today`.
+//! Moments as people give them on the command line: an entry id, a time, a date, a span before now, `today`.
 
 use jiff::{Timestamp, ToSpan as _, ZonedDateTime};
 use synapse_rs::EntryId;
+
+/// How a date is written.
+const DATE: &str = "2026-11-23";
 
 /// Why a moment can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +12,7 @@ pub(crate) enum InvalidMoment {
     /// Neither of the forms.
     #[error(
         "{0:?} is neither an entry id nor a time: give an id (1795424694440-0), a time with its offset \
-         (2026-11-23T09:00:00Z), a span before now (10m, 2h, 1d) or today"
+         (2026-11-23T09:00:00Z), a date for its midnight UTC (2026-11-23), a span before now (10m, 2h, 1d) or today"
     )]
     Unknown(String),
     /// Of the right form, but before 1970 or past what a clock can show.
@@ -53,6 +56,9 @@ fn milliseconds(text: &str, now: &ZonedDateTime) -> Result<u64, InvalidMoment> {
         now.start_of_day().map(|midnight| midnight.timestamp()).ok()
     } else if let Some(seconds) = span_seconds(text) {
         now.timestamp().checked_sub(seconds.seconds()).ok()
+    } else if text.len() == DATE.len() {
+        let midnight = format!("{text}T00:00:00Z").parse::<Timestamp>();
+        Some(midnight.map_err(|_| InvalidMoment::Unknown(text.to_owned()))?)
     } else {
         Some(text.parse::<Timestamp>().map_err(|_| InvalidMoment::Unknown(text.to_owned()))?)
     };

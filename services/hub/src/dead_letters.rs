@@ -23,7 +23,7 @@ use crate::{
     jobs::{Record, Work},
     messages::raw,
     replay::answer,
-    request::{Names, Query, check_limit, cut, moment, optional_json},
+    request::{Names, Query, check_limit, check_text, cut, moment, optional_json},
     streams::no_such_stream,
 };
 
@@ -132,7 +132,7 @@ pub struct ReplayLetters {
     /// Those with this reason only.
     pub reason: Option<String>,
     /// Those with these ids among the dead letters only.
-    #[schema(max_items = 10000)]
+    #[schema(min_items = 1, max_items = 10000)]
     pub ids: Option<Vec<String>>,
     /// The first so many only.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -168,12 +168,12 @@ pub async fn show(State(hub): State<Arc<Hub>>, uri: Uri, names: Names) -> Result
     let count = query.count(100, MAX_COUNT)?;
     let after = query.one("after")?.map(|after| moment("after", after)).transpose()?.unwrap_or(EntryId::MIN);
     let reason = query.one("reason")?.map(str::to_owned);
+    check_text("reason", reason.as_deref().unwrap_or_default())?;
     let selection = &Selection { reason, ..Selection::of_group(&names.group) };
     let names = &names;
     let page = hub.ask(|connection| async move {
         let page = letters::page(&connection, &names.stream, selection, after, count).await?;
-        let is_empty = page.letters.is_empty() && page.next.is_none();
-        let known = if is_empty { know(&connection, names).await? } else { Known::Both };
+        let known = if page.letters.is_empty() { know(&connection, names).await? } else { Known::Both };
         Ok((page, known))
     });
     let (page, known) = page.await?;
@@ -208,11 +208,11 @@ pub async fn replay(
     Query::read(request.uri().query(), &[])?;
     let asked: Option<ReplayLetters> = optional_json(&hub, request).await?;
     let asked = asked.unwrap_or_default();
+    let selection = &selection(&names, &asked)?;
     let description = json!({
         "stream": names.stream, "group": names.group, "reason": asked.reason, "limit": asked.limit,
         "ids": asked.ids.as_ref().map(Vec::len),
     });
-    let selection = &selection(&names, asked)?;
     let place = hub.jobs.place()?;
     let asking = &names;
     let begun = hub.ask(|connection| async move {
@@ -226,11 +226,12 @@ pub async fn replay(
     Ok(answer(hub.jobs.start(place, work, description, PATIENCE).await))
 }
 
-fn selection(names: &Names, asked: ReplayLetters) -> Result<Selection, ApiError> {
+fn selection(names: &Names, asked: &ReplayLetters) -> Result<Selection, ApiError> {
     check_limit(asked.limit)?;
-    let ids = match asked.ids {
-        Some(ids) if ids.len() > MAX_IDS => {
-            let message = format!("{} ids, expected {MAX_IDS} at most", ids.len());
+    check_text("reason", asked.reason.as_deref().unwrap_or_default())?;
+    let ids = match &asked.ids {
+        Some(ids) if !(1..=MAX_IDS).contains(&ids.len()) => {
+            let message = format!("{} ids, expected 1 to {MAX_IDS}", ids.len());
             return Err(ApiError::bad_request("invalid_request", message));
         }
         Some(ids) => {
@@ -241,7 +242,12 @@ fn selection(names: &Names, asked: ReplayLetters) -> Result<Selection, ApiError>
         }
         None => None,
     };
-    Ok(Selection { reason: asked.reason, ids, limit: asked.limit, ..Selection::of_group(&names.group) })
+    Ok(Selection {
+        reason: asked.reason.clone(),
+        ids,
+        limit: asked.limit,
+        ..Selection::of_group(&names.group)
+    })
 }
 
 /// What there is of a stream and group without dead letters.
@@ -270,10 +276,7 @@ impl Known {
 
 /// A group is known by itself, or by letters it left.
 async fn know(connection: &Connection, names: &Names) -> Result<Known, StreamError> {
-    if connection.groups(&names.stream).await?.iter().any(|group| group.name == names.group) {
-        return Ok(Known::Both);
-    }
-    if letters::count(connection, &names.stream).await?.iter().any(|heap| heap.group == names.group) {
+    if letters::knows(connection, &names.stream, &names.group).await? {
         return Ok(Known::Both);
     }
     let dead = letters::stream_of(&names.stream);

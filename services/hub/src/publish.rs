@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     hub::Hub,
-    metrics,
+    integers, metrics,
     request::{Names, Query, body, check_json, check_writable, parse},
 };
 
@@ -50,7 +50,8 @@ pub struct NotPublished {
     pub ids: Vec<Option<String>>,
     /// Their event ids: with these the same events can be sent again.
     pub event_ids: Vec<String>,
-    /// So many of them, the first ones, were accepted: those of them without an id may still arrive.
+    /// So many of them, the first ones, were accepted: those of them without an id may still arrive, unless they were
+    /// refused (409).
     pub accepted: usize,
 }
 
@@ -107,6 +108,13 @@ pub async fn publish(
         Ok(events) => events,
         Err(invalid) => return Ok(invalid),
     };
+    if let Some(found) = integers::too_large(&body) {
+        let message = format!(
+            "{} has the integer {}, which no integer here can hold (-2^63 to 2^64-1); send it as text",
+            found.field, found.digits
+        );
+        return Ok(invalid(found.index, &found.field, &message));
+    }
     drop(body);
     let event_ids: Vec<_> = events.iter_mut().map(event_id).collect();
     if let Some(invalid) = first_invalid(&names.stream, &events) {
@@ -141,16 +149,19 @@ fn read(body: &[u8], most: usize) -> Result<Result<Vec<Event>, Response>, ApiErr
     Ok(Ok(events))
 }
 
-/// The event's own id, or a new one.
+/// The event's own id, or a new one for an event that has none.
 fn event_id(event: &mut Event) -> String {
     match event.get("event_id") {
-        None | Some(Value::Null) => {
-            let id = Uuid::now_v7().to_string();
-            event.set("event_id", id.as_str());
-            id
-        }
+        None | Some(Value::Null) => new_event_id(event),
+        Some(Value::String(id)) if id.is_empty() => new_event_id(event),
         Some(id) => id.as_str().unwrap_or_default().to_owned(),
     }
+}
+
+fn new_event_id(event: &mut Event) -> String {
+    let id = Uuid::now_v7().to_string();
+    event.set("event_id", id.as_str());
+    id
 }
 
 /// All or nothing: every event is tried before any is accepted.
@@ -185,13 +196,20 @@ async fn send(hub: &Hub, stream: String, events: &[Event], event_ids: Vec<String
             }
         }
     }
-    let accepted = receipts.len();
+    // Up to the last that is on the stream or may still get there.
+    let mut accepted = 0;
     let mut ids = vec![None; events.len()];
-    for (id, receipt) in ids.iter_mut().zip(receipts) {
+    for (index, receipt) in receipts.into_iter().enumerate() {
         match timeout_at(deadline, receipt).await {
-            Ok(Ok(entry)) => *id = Some(entry.to_string()),
+            Ok(Ok(entry)) => {
+                ids[index] = Some(entry.to_string());
+                accepted = index + 1;
+            }
             Ok(Err(error)) => problem = Some(undelivered(&error)),
-            Err(_) => problem = Some(unanswered(hub)),
+            Err(_) => {
+                problem = Some(unanswered(hub));
+                accepted = index + 1;
+            }
         }
     }
     match problem {

@@ -8,16 +8,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use synapse_chassis::error::ApiError;
-use synapse_rs::{EntryId, Filter, replay};
+use synapse_rs::{EntryId, Filter, replay, stream::DEAD_LETTER_SUFFIX};
 use utoipa::ToSchema;
 
 use crate::{
     hub::Hub,
     jobs::{self, Record, Work},
-    request::{Query, body, check_json, check_limit, check_name, check_writable, cut, moment, parse},
+    request::{Query, body, check_json, check_limit, check_name, check_writable, cut, moment, parse_object},
     streams::no_such_stream,
 };
 
@@ -25,28 +25,33 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A range of a stream, to be copied onto a stream.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayRequest {
     /// The stream to copy from.
     #[schema(example = "inference-events")]
     pub stream: String,
     /// The stream to copy onto; the same if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub onto: Option<String>,
     /// The first entry: an id, or a time (RFC 3339).
     #[schema(example = "2026-11-23T09:00:00Z")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The last entry: an id, or a time; never one that was appended after the replay began.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Which events, all if not given.
-    #[serde(rename = "where", default)]
+    #[serde(rename = "where", default, skip_serializing_if = "Value::is_null")]
     #[schema(value_type = Object)]
     pub condition: Value,
     /// How many at most.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// How many each second at most.
     #[schema(value_type = Option<u32>, minimum = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<NonZeroU32>,
 }
 
@@ -55,13 +60,18 @@ impl ReplayRequest {
         let onto = self.onto.unwrap_or_else(|| self.stream.clone());
         check_name("stream", &self.stream)?;
         check_name("stream", &onto)?;
+        check_no_letters(&self.stream)?;
         check_writable(&onto)?;
         check_limit(self.limit)?;
         let from = self.from.as_deref().map(|from| moment("from", from)).transpose()?;
         let to = self.to.as_deref().map(last_at).transpose()?;
+        let (from, to) = (from.unwrap_or(EntryId::MIN), to.unwrap_or(EntryId::MAX));
+        if from > to {
+            return Err(ApiError::bad_request("invalid_request", format!("from {from} is behind to {to}")));
+        }
         Ok(replay::Request {
-            from: from.unwrap_or(EntryId::MIN),
-            to: to.unwrap_or(EntryId::MAX),
+            from,
+            to,
             filter: Filter::from_json(&self.condition)
                 .map_err(|error| ApiError::bad_request("invalid_where", error.to_string()))?,
             limit: self.limit,
@@ -70,6 +80,17 @@ impl ReplayRequest {
             ..replay::Request::new(self.stream, onto)
         })
     }
+}
+
+/// What is among dead letters has fields of theirs.
+fn check_no_letters(stream: &str) -> Result<(), ApiError> {
+    let Some(own) = stream.strip_suffix(DEAD_LETTER_SUFFIX) else { return Ok(()) };
+    let message = format!(
+        "{:?} holds dead letters; POST /dlq/{{stream}}/{{group}}/replay puts those of {:?} back",
+        cut(stream),
+        cut(own)
+    );
+    Err(ApiError::bad_request("invalid_stream", message))
 }
 
 /// All entries of a time belong to it.
@@ -93,9 +114,11 @@ fn last_at(text: &str) -> Result<EntryId, ApiError> {
 pub async fn start(State(hub): State<Arc<Hub>>, request: Request) -> Result<Response, ApiError> {
     Query::read(request.uri().query(), &[])?;
     check_json(request.headers())?;
-    let (body, _memory) = body(&hub, request).await?;
-    let asked: Value = parse(&body)?;
-    let request = parse::<ReplayRequest>(&body)?.read(hub.settings.retention.hard_limit)?;
+    let (body, memory) = body(&hub, request).await?;
+    let request: ReplayRequest = parse_object(&body)?;
+    drop((body, memory));
+    let asked = serde_json::to_value(&request).unwrap_or_default();
+    let request = request.read(hub.settings.retention.hard_limit)?;
     let place = hub.jobs.place()?;
     let asking = &request;
     let begun = hub.ask(|connection| async move {

@@ -4,17 +4,19 @@ use std::{borrow::Cow, collections::HashMap};
 
 use axum::{
     RequestPartsExt as _,
+    body::Body,
     extract::{FromRequestParts, Path, Request},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use synapse_chassis::error::ApiError;
 use synapse_rs::{EntryId, Filter, stream::DEAD_LETTER_SUFFIX};
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 
 use crate::hub::Hub;
@@ -25,10 +27,15 @@ pub const MAX_NAME_BYTES: usize = 512;
 const OWN_PREFIX: &str = "synapse:";
 /// What a body becomes when it is read takes so many times its bytes, about.
 pub(crate) const READ_FACTOR: usize = 8;
+/// The longest text of a moment or a reason, in bytes.
+pub const MAX_TEXT_BYTES: usize = 512;
 /// How many entries or letters a replay may be limited to.
 pub const MAX_LIMIT: u64 = 1_000_000_000;
 /// How long a whole body may take.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Within each stretch so long of it so many bytes have to come, or the rest: who sends nothing holds no memory.
+const PACE: Duration = Duration::from_secs(5);
+const PACE_BYTES: usize = 64 << 10;
 /// How long a body waits for memory.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -112,10 +119,14 @@ impl<'a> Query<'a> {
         let parameters: Vec<_> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
         match parameters.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
             None => Ok(Self(parameters)),
-            Some((name, _)) => Err(ApiError::bad_request(
-                "unknown_parameter",
-                format!("unknown parameter {:?}; known are {}", cut(name), known.join(", ")),
-            )),
+            Some((name, _)) => {
+                let known = match known {
+                    [] => "there are none here".to_owned(),
+                    known => format!("known are {}", known.join(", ")),
+                };
+                let message = format!("unknown parameter {:?}; {known}", cut(name));
+                Err(ApiError::bad_request("unknown_parameter", message))
+            }
         }
     }
 
@@ -152,14 +163,25 @@ impl<'a> Query<'a> {
     }
 }
 
-/// An entry id, or the first one that a time can have: `1795424694440-0`, `2026-11-23T09:00:00Z`.
+/// Refuses a text that is longer than any that means something.
+pub fn check_text(name: &str, text: &str) -> Result<(), ApiError> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return Ok(());
+    }
+    let message = format!("{name} has {} bytes, expected {MAX_TEXT_BYTES} at most", text.len());
+    Err(ApiError::bad_request("invalid_request", message))
+}
+
+/// An entry id, or the first one that a time can have: `1795424694440-0`, `2026-11-23T09:00:00Z`; a date is its midnight,
+/// UTC.
 pub fn moment(name: &str, text: &str) -> Result<EntryId, ApiError> {
+    check_text(name, text)?;
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
     // A blank is what a + in a query means.
-    let time = text.replace(' ', "+").parse::<jiff::Timestamp>();
-    let ms = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    let time = text.replace(' ', "+").parse::<jiff::Timestamp>().ok().or_else(|| midnight(text));
+    let ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
     ms.map(|ms| EntryId::new(ms, 0)).ok_or_else(|| {
         ApiError::bad_request(
             "invalid_id",
@@ -169,6 +191,12 @@ pub fn moment(name: &str, text: &str) -> Result<EntryId, ApiError> {
             ),
         )
     })
+}
+
+/// The beginning of a date, `2026-11-23`.
+fn midnight(text: &str) -> Option<jiff::Timestamp> {
+    let is_date = text.len() == "2026-11-23".len();
+    is_date.then(|| format!("{text}T00:00:00Z").parse().ok()).flatten()
 }
 
 /// A body of JSON within its limit, and the memory it takes.
@@ -185,22 +213,59 @@ pub async fn body(hub: &Hub, request: Request) -> Result<(Bytes, OwnedSemaphoreP
     if announced.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large());
     }
-    let bytes = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
-    let kib = u32::try_from((READ_FACTOR * bytes).div_ceil(1 << 10).max(1)).unwrap_or(u32::MAX);
-    let permit = timeout(MEMORY_TIMEOUT, hub.bodies.clone().acquire_many_owned(kib)).await;
-    let Ok(Ok(permit)) = permit else {
-        return Err(ApiError::unavailable("busy", "too many bodies at once; try again"));
-    };
-    let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(request.into_body(), limit)).await;
-    match read {
-        Ok(Ok(body)) => Ok((body, permit)),
-        Ok(Err(error)) if is_over_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::bad_request("body_incomplete", "the body did not arrive as a whole")),
-        Err(_) => Err(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("the body took longer than {BODY_TIMEOUT:?}"),
-        )),
+    receive(hub, request.into_body(), limit).await?.ok_or_else(too_large)
+}
+
+/// Takes memory as the bytes come; `None` for more than `limit` of them.
+async fn receive(
+    hub: &Hub,
+    mut body: Body,
+    limit: usize,
+) -> Result<Option<(Bytes, OwnedSemaphorePermit)>, ApiError> {
+    let mut held = 1;
+    let mut permit = reserve(hub, held).await?;
+    let mut read = BytesMut::new();
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    // When so many bytes have to be there.
+    let (mut due, mut wanted) = (Instant::now() + PACE, PACE_BYTES);
+    loop {
+        let Ok(frame) = timeout_at(due.min(deadline), body.frame()).await else {
+            let what = if due < deadline {
+                format!("less than {PACE_BYTES} bytes of the body came within {PACE:?}")
+            } else {
+                format!("the body took longer than {BODY_TIMEOUT:?}")
+            };
+            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", what));
+        };
+        let Some(frame) = frame else { return Ok(Some((read.freeze(), permit))) };
+        let frame = frame
+            .map_err(|_| ApiError::bad_request("body_incomplete", "the body did not arrive as a whole"))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if read.len() + data.len() > limit {
+            return Ok(None);
+        }
+        let kib = kib_of(read.len() + data.len()).saturating_sub(held);
+        if kib > 0 {
+            permit.merge(reserve(hub, kib).await?);
+            held += kib;
+        }
+        read.extend_from_slice(data);
+        if read.len() >= wanted {
+            (due, wanted) = (Instant::now() + PACE, read.len() + PACE_BYTES);
+        }
+    }
+}
+
+/// Memory for what a body becomes, in KiB.
+fn kib_of(bytes: usize) -> u32 {
+    u32::try_from((READ_FACTOR * bytes).div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
+
+/// Memory for bodies, once there is some.
+async fn reserve(hub: &Hub, kib: u32) -> Result<OwnedSemaphorePermit, ApiError> {
+    match timeout(MEMORY_TIMEOUT, hub.bodies.clone().acquire_many_owned(kib)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(ApiError::unavailable("busy", "too many bodies at once; try again")),
     }
 }
 
@@ -226,7 +291,19 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// A body that may be left out.
+/// A body as a value of this form, of which the fields are named.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let value: Value = parse(body)?;
+    if !value.is_object() {
+        let message = "the body is not what is expected: an object with named fields";
+        return Err(ApiError::bad_request("invalid_request", message));
+    }
+    serde_json::from_value(value).map_err(|error| {
+        ApiError::bad_request("invalid_request", format!("the body is not what is expected: {error}"))
+    })
+}
+
+/// A body that may be left out, or `null`.
 pub async fn optional_json<T: DeserializeOwned + Default>(
     hub: &Hub,
     request: Request,
@@ -237,7 +314,7 @@ pub async fn optional_json<T: DeserializeOwned + Default>(
         return Ok(T::default());
     }
     checked?;
-    parse(&body)
+    if body.trim_ascii() == b"null" { Ok(T::default()) } else { parse_object(&body) }
 }
 
 /// A text for a message, cut short.
@@ -247,17 +324,6 @@ pub fn cut(text: &str) -> String {
 
 fn length_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn is_over_limit(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.is::<LengthLimitError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     middleware::{from_fn_with_state, map_response},
+    response::{IntoResponse as _, Response},
     routing::get,
 };
 use http::StatusCode;
@@ -35,7 +36,7 @@ use crate::{
 #[openapi(
     info(title = "synapse-hub", description = "The streams of Synapse over HTTP."),
     tags(
-        (name = "streams", description = "Looking at streams (scope `streams:read`). Errors are `{\"error\": \"…\", \"code\": \"…\"}`."),
+        (name = "streams", description = "Looking at streams (scope `streams:read`; of dead letters, `…:dlq`, `dlq:manage` too). Errors are `{\"error\": \"…\", \"code\": \"…\"}`."),
         (name = "events", description = "Publishing (scope `events:publish`)."),
         (name = "dead letters", description = "What could not be handled (scope `dlq:manage`)."),
         (name = "replay", description = "A part of a stream once more (scopes `dlq:manage`, and `events:publish` to start one)."),
@@ -159,10 +160,12 @@ struct FlatProblem {
     code: String,
 }
 
-async fn method_not_allowed(method: http::Method, uri: http::Uri) -> ApiError {
-    ApiError::new(
+async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Response {
+    let error = ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         format!("{} does not take {method}; see /openapi.json", uri.path()),
-    )
+    );
+    let is_older = uri.path() == "/streams" || uri.path().starts_with("/streams/");
+    if is_older { flat(error.into_response()).await } else { error.into_response() }
 }

@@ -28,8 +28,8 @@ synapse_chassis::variables! {
     METRICS_INTERVAL: Duration = "15s";
     /// The largest body of a request.
     MAX_BODY_BYTES: Bytes = "4MiB";
-    /// How much memory the bodies of all requests may take together, eight times their bytes each for what is read
-    /// from them; one more waits, then is answered with 503.
+    /// How much memory the bodies of all requests may take together, eight times their bytes each, as they
+    /// arrive, for what is read from them; one more waits, then is answered with 503.
     BODIES_BYTES: Bytes = "256MiB";
     /// How many events one request may publish.
     MAX_EVENTS: Number = "1000";

@@ -143,7 +143,7 @@ pub(crate) struct Purged {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Copies carry `replay_of`, the id of the entry they repeat, and the event_id they had. Every group of the stream they \
-go to gets them. What is appended after the beginning is not copied. Ctrl-C stops and says how to go on.
+go to gets them. What is appended after the beginning is not copied. Ctrl-C (or SIGTERM) stops and says how to go on.
 
 Examples:
   synapse replay inference-events --from 2h --where model_name=llama3:8b --dry-run
@@ -152,7 +152,8 @@ Examples:
 pub(crate) struct Replay {
     /// The stream that is read
     pub(crate) stream: String,
-    /// From this entry or time on: 1795424694440-0, 2026-11-23T09:00:00Z, 10m (ago), today; 0 for the beginning
+    /// From this entry or time on: 1795424694440-0, 2026-11-23T09:00:00Z, 10m (ago), 2026-11-23 (midnight UTC), today; 0 for
+    /// the beginning
     #[arg(long, value_name = "ID|TIME")]
     pub(crate) from: String,
     /// Up to this entry or time, it included; else to the end

@@ -2,7 +2,7 @@
 
 use synapse_rs::{
     RedisSettings,
-    dead_letters::{MAX_IDS, Selection, Sorting, Task},
+    dead_letters::{MAX_IDS, Selection, Sorting, Task, knows},
     stream::Connection,
 };
 
@@ -36,6 +36,13 @@ pub(super) async fn run(
     let connection = Connection::open(settings).await?;
     let stream = stream_name(&options.stream);
     check_name(&connection, stream, settings).await?;
+    if let Some(group) = &selection.group
+        && !knows(&connection, stream, group).await?
+    {
+        return Err(Failure::Other(format!(
+            "{stream:?} has neither a group {group:?} nor dead letters of one; `synapse dlq list` lists those there are"
+        )));
+    }
     let what = of_what(stream, &selection);
     let sorting = Sorting::begin(&connection, stream, selection, task).await?;
     if options.dry_run || !agreed {

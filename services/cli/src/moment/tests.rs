@@ -24,6 +24,11 @@ fn a_time_includes_the_entries_of_its_own_millisecond() {
 }
 
 #[test]
+fn a_date_starts_at_midnight_utc() {
+    assert_eq!(position_before("2026-11-23", &now()), Ok(right_before("2026-11-23T00:00:00Z")));
+}
+
+#[test]
 fn a_span_counts_back_from_now_and_may_be_joined() {
     assert_eq!(position_before("10m", &now()), Ok(right_before("2026-11-23T07:54:54.436Z")));
     assert_eq!(position_before("1h30m", &now()), Ok(right_before("2026-11-23T06:34:54.436Z")));
@@ -42,9 +47,19 @@ fn the_beginning_of_time_has_nothing_before_it() {
 
 #[test]
 fn what_is_no_moment_is_refused_with_the_forms_there_are() {
-    for text in
-        ["", "yesterday", "10", "10x", "m", "1h30", "2026-11-23T09:00:00", "2026-11-23", "-5m", "1.5h"]
-    {
+    for text in [
+        "",
+        "yesterday",
+        "10",
+        "10x",
+        "m",
+        "1h30",
+        "2026-11-23T09:00:00",
+        "2026-11-31",
+        "20261123T09",
+        "-5m",
+        "1.5h",
+    ] {
         let refused = position_before(text, &now());
         if text == "10" {
             assert_eq!(refused, Ok(EntryId::new(10, 0)), "digits alone are an id");

@@ -199,6 +199,16 @@ fn replay_takes_those_that_are_meant_and_leaves_the_rest() {
 }
 
 #[test]
+fn a_group_that_is_not_there_is_a_failure() {
+    let server = with_letters(3);
+    for command in ["replay", "purge"] {
+        let refused = ended(&mut dlq(&server, &[command, "inference-events", "nosuchgroup", "--all"]));
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("nosuchgroup"), "{}", stderr(&refused));
+    }
+}
+
+#[test]
 fn letters_that_no_stream_takes_are_passed_over_and_told_of() {
     let server = with_letters(3);
     let mut redis = server.connection();

@@ -62,7 +62,15 @@ async fn queries_are_read_strictly() {
     }
     let many = (0..300).map(|n| format!("where=a={n}")).collect::<Vec<_>>().join("&");
     assert_eq!(hub.get(&format!("/streams/s/messages?{many}")).await.flat_error().0, 400);
-    assert_eq!(hub.get("/streams?x=1").await.flat_error(), (400, "unknown_parameter"));
+    let none = hub.get("/streams?x=1").await;
+    assert_eq!(none.flat_error(), (400, "unknown_parameter"));
+    assert_eq!(none.body["error"], "unknown parameter \"x\"; there are none here");
+    let cut_off = hub.get("/streams/s/messages?where=%7B%22a%22:%22b=c%22").await;
+    assert_eq!(cut_off.flat_error(), (400, "invalid_where"));
+    assert!(cut_off.body["error"].as_str().unwrap().contains("JSON"), "{}", cut_off.body);
+    hub.get("/streams/s/messages?after=2026-11-23").await.with(200);
+    let long = "x".repeat(513);
+    assert_eq!(hub.get(&format!("/dlq/s/g?reason={long}")).await.error(), (400, "invalid_request"));
     assert_eq!(hub.get("/dlq/s/g?count=0").await.error(), (400, "invalid_count"));
 }
 
@@ -114,6 +122,10 @@ async fn requests_for_replays_are_read_strictly() {
         (json!({"stream": "s", "events_per_second": 5_000_000_000_u64}), (400, "invalid_request")),
         (json!({"stream": "s", "from": "soon"}), (400, "invalid_id")),
         (json!({"stream": "s", "to": ""}), (400, "invalid_id")),
+        (json!({"stream": "s", "from": "x".repeat(513)}), (400, "invalid_request")),
+        (json!({"stream": "s", "from": "5-0", "to": "4-9"}), (400, "invalid_request")),
+        (json!(["s", null, null, null, null, null, null]), (400, "invalid_request")),
+        (json!({"stream": "s:dlq", "onto": "s"}), (400, "invalid_stream")),
         (json!({"stream": "s", "where": "x"}), (400, "invalid_where")),
         (json!({"stream": "s", "where": {"": 1}}), (400, "invalid_where")),
         (json!({"stream": ""}), (400, "invalid_stream")),
@@ -124,6 +136,14 @@ async fn requests_for_replays_are_read_strictly() {
         (json!({"stream": "s", "onto": "text"}), (409, "wrong_type")),
     ] {
         assert_eq!(hub.post("/replay", &request).await.error(), expected, "{request}");
+    }
+    for (request, code) in [
+        (json!([]), "invalid_request"),
+        (json!([null, null, null]), "invalid_request"),
+        (json!({"ids": []}), "invalid_request"),
+        (json!({"reason": "x".repeat(513)}), "invalid_request"),
+    ] {
+        assert_eq!(hub.post("/dlq/s/g/replay", &request).await.error(), (400, code), "{request}");
     }
     for id in ["x", "%00", "synapse:trimmer", "01a20eee-b869-73e7-9c5b-de13534cb2c1"] {
         assert_eq!(hub.get(&format!("/replay/{id}")).await.error(), (404, "replay_not_found"), "{id}");
@@ -136,7 +156,10 @@ async fn other_methods_and_paths_are_answered_as_json() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[]).await;
     let put = hub.send(hub.request(Method::PUT, "/streams"), "").await;
+    assert_eq!(put.flat_error(), (405, "method_not_allowed"));
+    let put = hub.send(hub.request(Method::PUT, "/dlq"), "").await;
     assert_eq!(put.error(), (405, "method_not_allowed"));
+    let put = hub.send(hub.request(Method::PUT, "/streams"), "").await;
     assert_eq!(put.headers["allow"], "GET,HEAD");
     assert_eq!(hub.get("/nowhere").await.error(), (404, "route_not_found"));
     for stream in ["s:dlq", "synapse:trimmer"] {

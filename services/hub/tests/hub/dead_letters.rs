@@ -9,6 +9,38 @@ use crate::support::{TestHub, bury, connect};
 const STREAM: &str = "platform-events";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_no_stream_takes_fails_the_replay_of_no_other() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    let mut connection = redis.connection();
+    redis::cmd("SET").arg("text").arg("a string").exec(&mut connection).unwrap();
+    let fields = [("event", "x"), ("dlq_original_stream", "text"), ("dlq_original_group", "g")];
+    let dead = format!("{STREAM}:dlq");
+    let first: String = redis::cmd("XADD").arg(&dead).arg("*").arg(&fields).query(&mut connection).unwrap();
+    bury(&redis, STREAM, "g", "rejected", 300).await;
+    let record = hub.post(&format!("/dlq/{STREAM}/g/replay"), &json!({})).await.with(200);
+    assert_eq!(
+        (&record["state"], &record["progress"]["done"], &record["progress"]["refused"]),
+        (&json!("failed"), &json!(300), &json!(1))
+    );
+    let error = record["error"].as_str().unwrap();
+    assert!(error.contains(&first) && error.contains("WRONGTYPE"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_not_there_is_not_found_however_many_letters_there_are() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    let mut pipe = redis::pipe();
+    for _ in 0..10_100 {
+        pipe.cmd("XADD").arg("q:dlq").arg("*").arg("event").arg("x").arg("dlq_original_group").arg("other");
+    }
+    pipe.exec(&mut redis.connection()).unwrap();
+    assert_eq!(hub.get("/dlq/q/nope").await.error(), (404, "group_not_found"));
+    assert_eq!(hub.get("/dlq/q/other").await.with(200)["letters"].as_array().unwrap().len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn they_are_counted_shown_and_put_back() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[]).await;

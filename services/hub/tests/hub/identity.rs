@@ -51,6 +51,24 @@ async fn each_route_needs_a_token_with_its_scopes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_no_stream_for_everybody() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[("JWT_SECRET", SECRET)]).await;
+    append_old(&redis, "s:dlq", 1, 1).await;
+    for path in ["/streams/s:dlq/info", "/streams/s%3Adl%71/messages"] {
+        let ask = async |scopes: &str| {
+            let request = hub
+                .request(Method::GET, path)
+                .header(header::AUTHORIZATION, format!("Bearer {}", token(scopes)));
+            hub.send(request, "").await
+        };
+        assert_eq!(ask("streams:read").await.flat_error(), (403, "scope_missing"), "{path}");
+        assert_eq!(ask("dlq:manage").await.flat_error(), (403, "scope_missing"), "{path}");
+        ask("streams:read dlq:manage").await.with(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_the_description_need_no_token() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[("JWT_SECRET", SECRET)]).await;

@@ -79,13 +79,84 @@ async fn one_invalid_event_keeps_all_from_being_published_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_integer_that_would_become_another_number_is_refused() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    let body = r#"[{"event": "x", "n": 18446744073709551615}, {"event": "x", "n": 18446744073709551616}]"#;
+    let answer = hub.post_bytes("/events/s", body).await;
+    assert_eq!(answer.error(), (400, "invalid_event"));
+    assert_eq!((&answer.body["error"]["index"], &answer.body["error"]["field"]), (&json!(1), &json!("n")));
+    assert_eq!(connect(&redis).await.length("s").await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_event_id_is_none() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    let answer = hub.post("/events/s", &json!({"event": "x", "event_id": ""})).await.with(202);
+    let id = answer["event_ids"][0].as_str().unwrap();
+    assert!(!id.is_empty());
+    let shown = hub.get("/streams/s/messages").await.with(200);
+    assert_eq!(shown["messages"][0]["data"]["event_id"], id);
+}
+
+/// Sends the head of a request and a part of its body, which begins as JSON.
+async fn upload(hub: &TestHub, length: usize, part: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", hub.port)).await.unwrap();
+    let head = format!(
+        "POST /events/s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // It is in hand once the body is asked for.
+    let mut answer = vec![0; 25];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(&vec![b' '; part]).await.unwrap();
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_bodies_that_do_not_come_hold_up_nobody_and_end() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "32MiB")]).await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        slow.push(upload(&hub, 4 << 20, 1_000).await);
+    }
+    hub.post("/events/s", &login(0)).await.with(202);
+    for mut socket in slow {
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_too_slow"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_take_all_memory_are_answered_with_503_and_give_it_back() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "32MiB")]).await;
+    let holding = upload(&hub, 4 << 20, (4 << 20) - 1).await;
+    eventually("the memory is taken", async || {
+        let answer = hub.post("/events/s", &json!({"event": "x", "text": "x".repeat(50_000)})).await;
+        (answer.status == 503 && answer.body["error"]["code"] == "busy").then_some(())
+    })
+    .await;
+    drop(holding);
+    eventually("it is given back", async || {
+        (hub.post("/events/s", &login(0)).await.status == 202).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_no_stream_is_a_conflict() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[]).await;
     redis::cmd("SET").arg("platform-events").arg("a string").exec(&mut redis.connection()).unwrap();
     let answer = hub.post("/events/platform-events", &json!([login(0), login(1)])).await;
     assert_eq!(answer.error(), (409, "wrong_type"));
-    assert_eq!(answer.body["ids"], json!([null, null]));
+    assert_eq!((&answer.body["ids"], &answer.body["accepted"]), (&json!([null, null]), &json!(0)));
     assert_eq!(hub.get("/streams/platform-events/info").await.flat_error(), (409, "wrong_type"));
     assert_eq!(hub.get("/streams/platform-events/messages").await.flat_error(), (409, "wrong_type"));
 }

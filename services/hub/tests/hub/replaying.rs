@@ -100,6 +100,45 @@ async fn a_replay_waits_for_redis_and_goes_on_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_waits_says_what_for_and_goes_on() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    append_old(&redis, "model-events", 2, 300).await;
+    let mut connection = redis.connection();
+    let mut limit = |bytes: u64| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec(&mut connection).unwrap();
+    };
+    limit(1);
+    let started = hub.post("/replay", &json!({"stream": "model-events", "onto": "copy"})).await.with(202);
+    let id = started["id"].as_str().unwrap();
+    let waits = |record: &Value| record["error"].as_str().is_some_and(|error| error.contains("OOM"));
+    let first = until(&hub, id, waits).await;
+    assert_eq!(first["state"], "running");
+    // However long the delay has become by then.
+    until(&hub, id, |record| waits(record) && seconds_between(&first, record) > 6.0).await;
+    limit(0);
+    let record = until(&hub, id, |record| record["state"] != "running").await;
+    assert_eq!((&record["state"], &record["error"]), (&json!("done"), &Value::Null));
+    assert_eq!(record["progress"]["copied"], 300);
+    assert_eq!(connect(&redis).await.length("copy").await.unwrap(), 300);
+}
+
+fn seconds_between(first: &Value, last: &Value) -> f64 {
+    let at = |record: &Value| record["updated_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    at(last).duration_since(at(first)).as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_a_request_is_what_was_understood() {
+    let redis = RedisServer::new();
+    let hub = TestHub::start(&redis, &[]).await;
+    append_old(&redis, "model-events", 2, 3).await;
+    let request = format!("{}{{\"stream\": \"model-events\", \"onto\": \"copy\"}}", " ".repeat(1 << 20));
+    let record = hub.post_bytes("/replay", request).await.with(200);
+    assert_eq!(record["request"], json!({"stream": "model-events", "onto": "copy"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_redis_refuses_says_so() {
     let redis = RedisServer::new();
     let hub = TestHub::start(&redis, &[]).await;

@@ -7,7 +7,7 @@ use synapse_rs::{
     EntryId, RedisSettings,
     filter::Filter,
     replay::{self, Replay, Request},
-    stream::{Connection, DEAD_LETTER_SUFFIX},
+    stream::{self, Connection, DEAD_LETTER_SUFFIX},
 };
 
 use crate::{
@@ -72,6 +72,7 @@ fn request(options: &arguments::Replay) -> Result<Request, Failure> {
             options.stream
         )));
     }
+    stream::check_writable(onto).map_err(|error| Failure::Usage(error.to_string()))?;
     let request = Request {
         from: moment::first_at(&options.from, &now).map_err(bad("--from"))?,
         to: match &options.to {

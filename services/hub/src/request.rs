@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use synapse_chassis::error::ApiError;
-use synapse_rs::{EntryId, Filter, stream::DEAD_LETTER_SUFFIX};
+use synapse_rs::{EntryId, Filter, stream};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Duration, Instant, timeout, timeout_at},
@@ -21,10 +21,6 @@ use tokio::{
 
 use crate::hub::Hub;
 
-/// The longest name of a stream or group, in bytes.
-pub const MAX_NAME_BYTES: usize = 512;
-/// What keys that are no streams begin with: locks, replays.
-const OWN_PREFIX: &str = "synapse:";
 /// What a body becomes when it is read takes so many times its bytes, about.
 pub(crate) const READ_FACTOR: usize = 8;
 /// The longest text of a moment or a reason, in bytes.
@@ -69,33 +65,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
 /// Refuses names that no stream or group can sensibly have.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), ApiError> {
     let code = if what == "group" { "invalid_group" } else { "invalid_stream" };
-    if name.is_empty() || name.len() > MAX_NAME_BYTES {
-        let bytes = name.len();
-        return Err(ApiError::bad_request(
-            code,
-            format!("the name of the {what} has {bytes} bytes, expected 1 to {MAX_NAME_BYTES}"),
-        ));
-    }
-    if let Some(found) = name.chars().find(|c| c.is_control()) {
-        return Err(ApiError::bad_request(
-            code,
-            format!("the name of the {what} has the control character {found:?}, which none can have"),
-        ));
-    }
-    Ok(())
+    stream::check_name(what, name).map_err(|error| ApiError::bad_request(code, error.to_string()))
 }
 
 /// Refuses streams that only the platform itself writes to.
 pub fn check_writable(stream: &str) -> Result<(), ApiError> {
-    let refused =
-        |why: &str| Err(ApiError::bad_request("invalid_stream", format!("{:?} {why}", cut(stream))));
-    if stream.ends_with(DEAD_LETTER_SUFFIX) {
-        return refused("holds dead letters, which only consumers write; publish to the stream itself");
-    }
-    if stream.starts_with(OWN_PREFIX) {
-        return refused("is kept for the platform's own keys; use another name");
-    }
-    Ok(())
+    stream::check_writable(stream).map_err(|error| ApiError::bad_request("invalid_stream", error.to_string()))
 }
 
 /// Refuses to replay nothing at all, or more than any stream has.

@@ -192,6 +192,8 @@ fn what_can_not_be_meant_is_refused() {
         (&["training-events", "--from", "0", "--rate", "0"], 64, "each second"),
         (&["training-events", "--from", "0", "--where", "x"], 64, "--where"),
         (&["training-events:dlq", "--from", "0"], 64, "synapse dlq replay"),
+        (&["training-events", "--from", "0", "--onto", "synapse:trimmer"], 64, "the platform's own keys"),
+        (&["training-events", "--from", "0", "--onto", "q:dlq"], 64, "dead letters"),
         (&["training-event", "--from", "0"], 1, "no stream \"training-event\""),
     ] {
         let refused = ended(&mut replay(&server, arguments));

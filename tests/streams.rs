@@ -328,3 +328,23 @@ fn next_and_previous_are_each_other_s_opposite_but_at_the_ends() {
     }
     assert_eq!((EntryId::MIN.previous(), EntryId::MAX.next()), (EntryId::MIN, EntryId::MAX));
 }
+
+#[tokio::test]
+async fn a_shared_connection_that_leads_to_a_replica_is_left() {
+    let server = RedisServer::new();
+    let shared = SharedConnection::new(settings(&server));
+    let mut own = server.connection();
+    let mut opened = || {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut own).unwrap();
+        let count = info.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
+        count.trim().parse::<u64>().unwrap()
+    };
+    shared.ask(|connection| async move { connection.ping().await }).await.unwrap();
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec(&mut server.connection()).unwrap();
+    let before = opened();
+    let append = |connection: Connection| async move { connection.append("s", [("n", 1)], None).await };
+    assert_eq!(shared.ask(append).await.unwrap_err().code(), Some("READONLY"));
+    // The address may lead to the new master by now, which only a new connection finds out.
+    shared.ask(|connection| async move { connection.ping().await }).await.unwrap();
+    assert_eq!(opened() - before, 1);
+}

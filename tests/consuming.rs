@@ -200,7 +200,9 @@ async fn what_is_not_settled_is_given_back_on_closing() {
     let server = RedisServer::new();
     let connection = Connection::open(&settings(&server)).await.unwrap();
     append(&connection, 0..20).await;
-    let first = Subscription::open(settings(&server), config()).await.unwrap();
+    // Nobody would take over what was not given back.
+    let config = ConsumerConfig { min_idle: Duration::from_hours(1), ..config() };
+    let first = Subscription::open(settings(&server), config.clone()).await.unwrap();
     let batch = first.next(10).await.unwrap();
     for delivery in &batch[..5] {
         first.settler().ack(delivery);
@@ -210,7 +212,7 @@ async fn what_is_not_settled_is_given_back_on_closing() {
     first.close().await;
     assert_eq!(group(&connection).await.pending, 15);
 
-    let second = Subscription::open(settings(&server), config()).await.unwrap();
+    let second = Subscription::open(settings(&server), config).await.unwrap();
     let mut batch = Vec::new();
     while batch.len() < 15 {
         batch.extend(second.next(500).await.unwrap());

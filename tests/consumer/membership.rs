@@ -108,12 +108,18 @@ async fn a_subscription_that_is_dropped_gives_back_what_it_has() {
     let server = RedisServer::new();
     let connection = connect(&server).await;
     append(&connection, STREAM, 0..200).await;
-    let subscription = Subscription::open(settings(&server), config()).await.unwrap();
+    // Nobody would take over what was not given back.
+    let config = ConsumerConfig { min_idle: Duration::from_hours(1), ..config() };
+    let subscription = Subscription::open(settings(&server), config.clone()).await.unwrap();
     subscription.next(10).await.unwrap();
     drop(subscription);
-    let left = || async { (group(&connection, STREAM).await.pending > 0).then_some(()) };
-    eventually("it had read", left).await;
-    let heir = Subscription::open(settings(&server), config()).await.unwrap();
+    eventually("all it had is given back", || async {
+        let pending = connection.pending_entries(STREAM, GROUP, 1000).await.unwrap();
+        let is_free = pending.iter().all(|entry| entry.idle >= Duration::from_hours(1));
+        (!pending.is_empty() && is_free).then_some(())
+    })
+    .await;
+    let heir = Subscription::open(settings(&server), config).await.unwrap();
     let mut found = ack_all(&heir, 200).await;
     found.sort_unstable();
     found.dedup();

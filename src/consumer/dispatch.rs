@@ -14,6 +14,7 @@
 
 mod chores;
 mod lanes;
+mod parcel;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,21 +22,18 @@ mod tests;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
+pub(super) use self::parcel::{Body, Burial, Content, Due, Parcel, Release};
 use self::{
     lanes::{Lane, Lanes, Next},
     state::{Held, InHand, State},
 };
 use super::retry_delay;
-use crate::{
-    Event,
-    stream::{Entry, EntryId, claim::ALONE},
-};
+use crate::stream::{EntryId, claim::ALONE};
 
 /// So many acknowledgements are sent without gathering more.
 pub(super) const MANY_ACKS: usize = 500;
@@ -70,34 +68,6 @@ pub(super) struct Rules {
     pub in_hand: usize,
 }
 
-/// An entry on its way to a handler, for the `deliveries`th time.
-#[derive(Clone, Debug)]
-pub(super) struct Parcel {
-    pub place: Place,
-    pub deliveries: u32,
-    pub body: Body,
-}
-
-/// What is in a parcel.
-#[derive(Clone, Debug)]
-pub(super) enum Body {
-    /// As it came: decoded by who takes it.
-    Entry(Entry),
-    /// Decoded, since it had to be looked into.
-    Event(Event),
-}
-
-/// What an entry that was read turned out to be.
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// For the handler: the key by which it is ordered if it is, and its size.
-    Parcel { parcel: Parcel, key: Option<Arc<str>>, size_bytes: usize },
-    /// Nothing for the handler.
-    Nothing,
-    /// It can't be read.
-    Undecodable(String),
-}
-
 /// What a handler says of an entry that it was given.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
@@ -114,35 +84,6 @@ pub(crate) enum Verdict {
     },
     /// Not handled, and nobody's fault.
     Released,
-}
-
-/// An entry that goes to the dead letters.
-#[derive(Clone, Debug)]
-pub(super) struct Burial {
-    pub place: Place,
-    pub reason: &'static str,
-    pub error: String,
-    pub deliveries: u32,
-}
-
-/// An entry that is given back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Release {
-    pub place: Place,
-    /// How often a handler was given it.
-    pub tried: u32,
-    /// Whether somebody may take it over at once, or only after `min_idle`.
-    pub at_once: bool,
-}
-
-/// An entry that is to be read again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Due {
-    pub place: Place,
-    /// The number of its next delivery.
-    pub deliveries: u32,
-    /// What Redis is to count.
-    pub count: u32,
 }
 
 /// When there is something to take.

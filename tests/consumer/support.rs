@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use synapse_rs::{
-    EntryId, RedisSettings,
+    EntryId, Event, RedisSettings,
     consumer::{Answer, ConsumerConfig, ConsumerRuntime, Delivery, Handler, Subscription},
     shutdown::Shutdown,
     stream::{Connection, GroupInfo},
@@ -47,7 +47,11 @@ pub(crate) async fn append(
 }
 
 pub(crate) fn number(delivery: &Delivery) -> u64 {
-    delivery.event.get("number").and_then(serde_json::Value::as_u64).unwrap()
+    number_of(&delivery.event)
+}
+
+pub(crate) fn number_of(event: &Event) -> u64 {
+    event.get("number").and_then(serde_json::Value::as_u64).unwrap()
 }
 
 pub(crate) async fn group(connection: &Connection, stream: &str) -> GroupInfo {

@@ -1,54 +1,17 @@
 //! Every event reaches a handler at least once, and is acknowledged after it was handled.
 
-#![expect(clippy::unwrap_used, reason = "a test states what must hold")]
-
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use synapse_rs::{
-    EntryId, Event, RedisSettings,
+    EntryId, RedisSettings,
     consumer::{Answer, ConsumeError, ConsumerConfig, ConsumerRuntime, Delivery, Handler, Subscription},
     shutdown::Shutdown,
-    stream::{Connection, GroupInfo},
     tail::{After, News, Rewound, Tail},
 };
 use synapse_test_support::{RedisServer, eventually, free_port};
 
-const STREAM: &str = "numbers";
-const GROUP: &str = "workers";
-
-fn settings(server: &RedisServer) -> RedisSettings {
-    RedisSettings::from_url(&server.url()).unwrap()
-}
-
-fn config() -> ConsumerConfig {
-    ConsumerConfig {
-        backoff: (Duration::from_millis(1), Duration::from_millis(5)),
-        ..ConsumerConfig::new(GROUP, [STREAM])
-    }
-}
-
-async fn append(connection: &Connection, numbers: std::ops::Range<u64>) {
-    for number in numbers {
-        connection
-            .append(STREAM, [("event", "counted".to_owned()), ("number", number.to_string())], None)
-            .await
-            .unwrap();
-    }
-}
-
-fn number(event: &Event) -> u64 {
-    event.get("number").and_then(serde_json::Value::as_u64).unwrap()
-}
-
-async fn group(connection: &Connection) -> GroupInfo {
-    connection.groups(STREAM).await.unwrap().remove(0)
-}
-
-/// Nothing is pending any more.
-async fn settled(connection: &Connection) {
-    eventually("nothing is pending", || async { (group(connection).await.pending == 0).then_some(()) }).await;
-}
+use crate::support::*;
 
 /// Answers by a rule, and notes what it was given.
 #[derive(Clone, Default)]
@@ -59,7 +22,7 @@ struct Recorder {
 
 impl Handler for Recorder {
     async fn handle(&self, delivery: &Delivery) -> Answer {
-        let number = number(&delivery.event);
+        let number = number(delivery);
         *self.seen.lock().entry(number).or_default() += 1;
         match self.failures.get(&number) {
             Some(0) => Answer::Permanent("never".to_owned()),
@@ -88,28 +51,28 @@ async fn run_until(
 #[tokio::test]
 async fn what_was_published_before_the_first_start_is_handled_in_order() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..1_000).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..1_000).await;
     let subscription = Subscription::open(settings(&server), config()).await.unwrap();
     let settler = subscription.settler();
     let mut found = Vec::new();
     while found.len() < 1_000 {
         for delivery in subscription.next(500).await.unwrap() {
             assert_eq!(delivery.deliveries, 1);
-            found.push(number(&delivery.event));
+            found.push(number(&delivery));
             settler.ack(&delivery);
         }
     }
     assert_eq!(found, (0..1_000).collect::<Vec<_>>());
-    settled(&connection).await;
+    settled(&connection, STREAM).await;
     subscription.close().await;
-    assert_eq!(group(&connection).await.consumers, 0);
+    assert_eq!(group(&connection, STREAM).await.consumers, 0);
 }
 
 #[tokio::test]
 async fn two_members_share_the_entries() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
+    let connection = connect(&server).await;
     let (left, right) = (Recorder::default(), Recorder::default());
     let shutdown = Shutdown::new();
     let members: Vec<_> = [&left, &right]
@@ -120,7 +83,7 @@ async fn two_members_share_the_entries() {
             )
         })
         .into();
-    append(&connection, 0..500).await;
+    append(&connection, STREAM, 0..500).await;
     eventually("all are handled", || async {
         (left.seen.lock().len() + right.seen.lock().len() == 500).then_some(())
     })
@@ -130,14 +93,14 @@ async fn two_members_share_the_entries() {
         member.await.unwrap().unwrap();
     }
     assert!(left.seen.lock().values().chain(right.seen.lock().values()).all(|times| *times == 1));
-    assert_eq!(group(&connection).await.pending, 0);
+    assert_eq!(group(&connection, STREAM).await.pending, 0);
 }
 
 #[tokio::test]
 async fn failures_are_retried_and_end_among_the_dead_letters() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..10).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..10).await;
     // 2 works the third time, 3 never does, 4 is hopeless, 5 panics.
     let failures = BTreeMap::from([(2, 2), (3, 1_000), (4, 0), (5, 99)]);
     let handler = Recorder { failures, ..Recorder::default() };
@@ -154,7 +117,7 @@ async fn failures_are_retried_and_end_among_the_dead_letters() {
     assert_eq!(reasons["3"], ("max_deliveries".to_owned(), "not yet".to_owned()));
     assert_eq!(reasons["4"], ("rejected".to_owned(), "never".to_owned()));
     assert_eq!(reasons["5"], ("max_deliveries".to_owned(), "the handler panicked: on purpose".to_owned()));
-    assert_eq!(group(&connection).await.pending, 0);
+    assert_eq!(group(&connection, STREAM).await.pending, 0);
 }
 
 fn letter(entry: &synapse_rs::stream::Entry) -> (String, (String, String)) {
@@ -168,7 +131,7 @@ fn letter(entry: &synapse_rs::stream::Entry) -> (String, (String, String)) {
 #[tokio::test]
 async fn an_entry_that_cannot_be_decoded_stops_nobody() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
+    let connection = connect(&server).await;
     let stream = "inference-events";
     connection.append(stream, [("created", "2026-11-23")], None).await.unwrap();
     connection
@@ -198,8 +161,8 @@ async fn an_entry_that_cannot_be_decoded_stops_nobody() {
 #[tokio::test]
 async fn what_is_not_settled_is_given_back_on_closing() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..20).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..20).await;
     // Nobody would take over what was not given back.
     let config = ConsumerConfig { min_idle: Duration::from_hours(1), ..config() };
     let first = Subscription::open(settings(&server), config.clone()).await.unwrap();
@@ -207,17 +170,17 @@ async fn what_is_not_settled_is_given_back_on_closing() {
     for delivery in &batch[..5] {
         first.settler().ack(delivery);
     }
-    let read = || async { (group(&connection).await.lag == Some(0)).then_some(()) };
+    let read = || async { (group(&connection, STREAM).await.lag == Some(0)).then_some(()) };
     eventually("the rest was read", read).await;
     first.close().await;
-    assert_eq!(group(&connection).await.pending, 15);
+    assert_eq!(group(&connection, STREAM).await.pending, 15);
 
     let second = Subscription::open(settings(&server), config).await.unwrap();
     let mut batch = Vec::new();
     while batch.len() < 15 {
         batch.extend(second.next(500).await.unwrap());
     }
-    let found: Vec<_> = batch.iter().map(|delivery| (number(&delivery.event), delivery.deliveries)).collect();
+    let found: Vec<_> = batch.iter().map(|delivery| (number(delivery), delivery.deliveries)).collect();
     // Those that a handler had count as delivered, those that were only read don't.
     assert_eq!(found[..5], (5..10).map(|number| (number, 2)).collect::<Vec<_>>());
     assert_eq!(found[5..], (10..20).map(|number| (number, 1)).collect::<Vec<_>>());
@@ -227,8 +190,8 @@ async fn what_is_not_settled_is_given_back_on_closing() {
 #[tokio::test]
 async fn entries_of_a_dead_consumer_are_taken_over() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..3).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..3).await;
     let config = ConsumerConfig { min_idle: Duration::from_millis(200), ..config() };
     let dead = Subscription::open(settings(&server), config.clone()).await.unwrap();
     let left = dead.next(500).await.unwrap();
@@ -241,15 +204,15 @@ async fn entries_of_a_dead_consumer_are_taken_over() {
         assert_eq!((taken.id, taken.deliveries), (left.id, 2));
         heir.settler().ack(taken);
     }
-    settled(&connection).await;
+    settled(&connection, STREAM).await;
     heir.close().await;
 }
 
 #[tokio::test]
 async fn a_slow_live_consumer_is_not_robbed() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..1).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..1).await;
     let config = ConsumerConfig { min_idle: Duration::from_millis(300), ..config() };
     let slow = Subscription::open(settings(&server), config.clone()).await.unwrap();
     let held = slow.next(500).await.unwrap();
@@ -257,7 +220,7 @@ async fn a_slow_live_consumer_is_not_robbed() {
     // More than three times min_idle: the entry is renewed meanwhile.
     assert!(tokio::time::timeout(Duration::from_secs(1), thief.next(1)).await.is_err());
     slow.settler().ack(&held[0]);
-    settled(&connection).await;
+    settled(&connection, STREAM).await;
     slow.close().await;
     thief.close().await;
 }
@@ -265,8 +228,8 @@ async fn a_slow_live_consumer_is_not_robbed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_redis_loses_nothing() {
     let mut server = RedisServer::durable();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..300).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..300).await;
     let handler = Recorder::default();
     let seen = handler.seen.clone();
     let shutdown = Shutdown::new();
@@ -276,10 +239,10 @@ async fn a_restart_of_redis_loses_nothing() {
     eventually("some are handled", || async { (seen.lock().len() > 50).then_some(()) }).await;
     server.kill();
     server.start();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 300..400).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 300..400).await;
     eventually("all are handled", || async { (seen.lock().len() == 400).then_some(()) }).await;
-    settled(&connection).await;
+    settled(&connection, STREAM).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
 }
@@ -287,16 +250,16 @@ async fn a_restart_of_redis_loses_nothing() {
 #[tokio::test]
 async fn a_group_that_was_deleted_is_made_again() {
     let server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
+    let connection = connect(&server).await;
     let handler = Recorder::default();
     let seen = handler.seen.clone();
     let shutdown = Shutdown::new();
     let running =
         tokio::spawn(ConsumerRuntime::new(settings(&server), config(), handler).run(shutdown.clone()));
-    append(&connection, 0..10).await;
+    append(&connection, STREAM, 0..10).await;
     eventually("the first are handled", || async { (seen.lock().len() == 10).then_some(()) }).await;
     redis::cmd("XGROUP").arg("DESTROY").arg(STREAM).arg(GROUP).exec(&mut server.connection()).unwrap();
-    append(&connection, 10..20).await;
+    append(&connection, STREAM, 10..20).await;
     eventually("the others are handled", || async { (seen.lock().len() == 20).then_some(()) }).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
@@ -305,8 +268,8 @@ async fn a_group_that_was_deleted_is_made_again() {
 #[tokio::test]
 async fn closing_without_redis_ends_in_time() {
     let mut server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..10).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..10).await;
     let subscription = Subscription::open(settings(&server), config()).await.unwrap();
     let batch = subscription.next(500).await.unwrap();
     server.kill();
@@ -335,16 +298,16 @@ async fn a_wrong_address_and_bad_settings_are_told_at_once() {
 #[tokio::test]
 async fn a_tail_misses_nothing_between_reads_and_goes_on_after_a_restart() {
     let mut server = RedisServer::durable();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..10).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..10).await;
     let mut tail = Tail::open(settings(&server), &[STREAM.to_owned()], After::Now).await.unwrap();
-    append(&connection, 10..20).await;
+    append(&connection, STREAM, 10..20).await;
     let mut found = Vec::new();
     let mut restarted = false;
     while found.len() < 20 {
         match tail.next().await {
             News::Entries(entries) => {
-                found.extend(entries.into_iter().map(|entry| number(&entry.event.unwrap().unwrap())));
+                found.extend(entries.into_iter().map(|entry| number_of(&entry.event.unwrap().unwrap())));
             }
             News::Interrupted(_) => {}
             News::Resumed(rewound) => assert_eq!(rewound, []),
@@ -352,8 +315,8 @@ async fn a_tail_misses_nothing_between_reads_and_goes_on_after_a_restart() {
         if found.len() >= 10 && !std::mem::replace(&mut restarted, true) {
             server.kill();
             server.start();
-            let connection = Connection::open(&settings(&server)).await.unwrap();
-            append(&connection, 20..30).await;
+            let connection = connect(&server).await;
+            append(&connection, STREAM, 20..30).await;
         }
     }
     assert_eq!(found, (10..30).collect::<Vec<_>>());
@@ -362,8 +325,8 @@ async fn a_tail_misses_nothing_between_reads_and_goes_on_after_a_restart() {
 #[tokio::test]
 async fn a_tail_whose_stream_lost_entries_says_so_and_goes_on_from_its_end() {
     let mut server = RedisServer::new();
-    let connection = Connection::open(&settings(&server)).await.unwrap();
-    append(&connection, 0..1).await;
+    let connection = connect(&server).await;
+    append(&connection, STREAM, 0..1).await;
     let mut tail = Tail::open(settings(&server), &[STREAM.to_owned()], After::Now).await.unwrap();
     let seen = tail.positions()[0].1;
     server.kill();
@@ -376,7 +339,7 @@ async fn a_tail_whose_stream_lost_entries_says_so_and_goes_on_from_its_end() {
         }
     };
     assert_eq!(rewound, [Rewound { stream: STREAM.to_owned(), seen, end: EntryId::MIN }]);
-    append(&Connection::open(&settings(&server)).await.unwrap(), 1..2).await;
+    append(&connect(&server).await, STREAM, 1..2).await;
     let News::Entries(entries) = tail.next().await else { panic!("the new entry") };
-    assert_eq!(number(&entries[0].event.clone().unwrap().unwrap()), 1);
+    assert_eq!(number_of(&entries[0].event.clone().unwrap().unwrap()), 1);
 }

@@ -12,6 +12,8 @@
 //! * [`receipt`]: what became of one event, for who asks.
 
 mod batch;
+mod config;
+mod error;
 mod queue;
 mod receipt;
 mod stats;
@@ -19,7 +21,6 @@ mod writer;
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -29,131 +30,17 @@ use self::{queue::Queue, receipt::ReceiptState, stats::Counters};
 use crate::{
     config::RedisSettings,
     event::{
-        Event, InvalidEvent,
-        encode::{self, Encoded, Limits},
+        Event,
+        encode::{self, Encoded},
     },
     shutdown::Shutdown,
 };
 
+pub use config::{GivenUp, OnGivenUp, PublisherConfig, SpoolConfig};
+pub use error::{DeliveryError, FlushError, Full, PublishError};
 pub use receipt::{Outcome, Receipt};
 pub use stats::Stats;
 pub use writer::Writer;
-
-/// How a publisher behaves.
-#[derive(Clone, Debug)]
-pub struct PublisherConfig {
-    /// The value of `source` for events that name none.
-    pub source: String,
-    /// The hard limit of a stream's length, sent as `MAXLEN ~`; 0 for none. Default 1,000,000.
-    pub maxlen: u64,
-    /// The hard limit of single streams.
-    pub stream_maxlen: HashMap<String, u64>,
-    /// How many events may be accepted and not acknowledged. Default 1,000,000.
-    pub queue_events: u64,
-    /// How many bytes of requests may be accepted and not acknowledged. Default 64 MiB.
-    pub queue_bytes: u64,
-    /// How long to wait for more before a request is sent to an idle server. Default 0.
-    pub linger: Duration,
-    /// How many bytes are written at once at most, unless one event is larger. Default 512 KiB.
-    pub max_batch_bytes: usize,
-    /// What an event may have.
-    pub limits: Limits,
-}
-
-impl Default for PublisherConfig {
-    fn default() -> Self {
-        Self {
-            source: "synapse".to_owned(),
-            maxlen: 1_000_000,
-            stream_maxlen: HashMap::new(),
-            queue_events: 1_000_000,
-            queue_bytes: 64 * 1024 * 1024,
-            linger: Duration::ZERO,
-            max_batch_bytes: 512 * 1024,
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// How full a queue was when an event found no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// Events accepted and not acknowledged.
-    pub events: u64,
-    /// Bytes of their requests.
-    pub bytes: u64,
-    /// Bytes that the refused event's request has.
-    pub needed: u64,
-}
-
-/// Why an event was not accepted. Nothing of it was written.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The event is not of the shape its stream asks for.
-    #[error(transparent)]
-    InvalidEvent(#[from] InvalidEvent),
-    /// No stream can have this name.
-    #[error("{stream:?} can't be written to: {reason}")]
-    InvalidStream {
-        /// The name given.
-        stream: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Redis takes events more slowly than they come, or not at all.
-    #[error(
-        "the queue is full: {} events ({} bytes) wait for redis; publish more slowly, wait for room, or raise queue_events or queue_bytes",
-        .0.events, .0.bytes
-    )]
-    QueueFull(Full),
-    /// The publisher was closed.
-    #[error("the publisher is closed; make a new one")]
-    Closed,
-}
-
-/// Why an accepted event is not on its stream.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// The server refuses this event for good.
-    #[error("redis refused the event for {stream}: {reason}")]
-    Refused {
-        /// The stream it was meant for.
-        stream: String,
-        /// The server's words, starting with its code, for example `WRONGTYPE`.
-        reason: String,
-    },
-    /// The publisher ended before redis had it.
-    #[error("the publisher ended before redis had the event for {stream}; the last error was: {last_error}")]
-    Abandoned {
-        /// The stream it was meant for.
-        stream: String,
-        /// Why it could not be sent.
-        last_error: String,
-    },
-}
-
-/// What a flush could not say of all events: that redis has them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FlushError {
-    /// Some are still on their way.
-    #[error("{outstanding} events are not acknowledged after {waited:?}; the last error was: {last_error}")]
-    Timeout {
-        /// Events accepted and not acknowledged.
-        outstanding: u64,
-        /// How long the flush waited.
-        waited: Duration,
-        /// Why they could not be sent, or `none`.
-        last_error: String,
-    },
-    /// Some were given up since the last flush.
-    #[error("{count} events were given up, the last because: {reason}")]
-    GivenUp {
-        /// How many.
-        count: u64,
-        /// Why the last one was.
-        reason: String,
-    },
-}
 
 /// Accepts events and has them sent. Clones share one queue; see the [module](self) for how it works.
 ///

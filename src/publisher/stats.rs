@@ -24,6 +24,10 @@ pub struct Stats {
     pub failed: u64,
     /// Of those retried: sent again without knowing whether the first sending arrived. Their `event_id` is the same.
     pub possible_duplicates: u64,
+    /// Events on disk that redis does not have yet.
+    pub spooled: u64,
+    /// Bytes of theirs.
+    pub spooled_bytes: u64,
     /// Connections that ended or did not come to be.
     pub lost_connections: u64,
     /// Why events wait, or why the last one was given up.
@@ -143,6 +147,8 @@ impl Counters {
             retried: inner.retried,
             failed: inner.failed,
             possible_duplicates: inner.possible_duplicates,
+            spooled: 0,
+            spooled_bytes: 0,
             lost_connections: inner.lost_connections,
             last_error: inner.last_error.clone(),
         }

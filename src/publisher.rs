@@ -14,6 +14,8 @@
 mod batch;
 mod queue;
 mod receipt;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the writer does not use it yet"))]
+mod spool;
 mod stats;
 mod writer;
 
@@ -36,6 +38,7 @@ use crate::{
 };
 
 pub use receipt::{Outcome, Receipt};
+pub use spool::{SpoolConfig, SpoolError};
 pub use stats::Stats;
 pub use writer::Writer;
 

@@ -128,29 +128,27 @@ impl Spool {
         records: impl IntoIterator<Item = P>,
     ) -> Result<u64, SpoolError> {
         self.check_ours()?;
-        let bytes = self.bytes();
-        let mut segment = self.pop_open().unwrap_or_else(|| Segment::plan(&self.dir, self.end));
+        if !self.has_open_segment() {
+            self.segments.push_back(Segment::plan(&self.dir, self.end));
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let appended = self.append_to(&mut segment, bytes, records, &mut buffer);
+        let appended = self.append_to_last(records, &mut buffer);
         if buffer.capacity() <= KEPT_BUFFER_BYTES {
             self.buffer = buffer;
         }
-        if segment.len > 0 {
-            self.segments.push_back(segment);
-        }
+        self.segments.pop_back_if(|last| last.len == 0);
         appended
     }
 
-    fn append_to<'p, P: AsRef<[&'p [u8]]>>(
+    fn append_to_last<'p, P: AsRef<[&'p [u8]]>>(
         &mut self,
-        segment: &mut Segment,
-        bytes: u64,
         records: impl IntoIterator<Item = P>,
         buffer: &mut Vec<u8>,
     ) -> Result<u64, SpoolError> {
-        let number = self.end;
-        let is_new = segment.len == 0;
-        let count = segment.encode(number, records, buffer)?;
+        let (number, bytes) = (self.end, self.bytes());
+        let Some(last) = self.segments.back_mut() else { return Ok(number) };
+        let is_new = last.len == 0;
+        let count = last.encode(number, records, buffer)?;
         if count == 0 {
             return Ok(number);
         }
@@ -158,19 +156,17 @@ impl Spool {
         if bytes.saturating_add(needed) > self.max_bytes {
             return Err(SpoolError::Full { dir: self.dir.clone(), bytes, needed, limit: self.max_bytes });
         }
-        segment.append(number, buffer)?;
+        last.append(number, buffer)?;
         self.is_dir_dirty |= is_new;
         self.end += count;
         Ok(number)
     }
 
-    /// The segment to append to, if there is one and it is not full.
-    fn pop_open(&mut self) -> Option<Segment> {
-        let end = self.end;
-        let is_open = |segment: &mut Segment| {
-            !segment.is_sealed && segment.len < self.segment_bytes && segment.has_places(end)
-        };
-        self.segments.pop_back_if(is_open)
+    /// Whether the last segment can be appended to.
+    fn has_open_segment(&self) -> bool {
+        let is_open =
+            |last: &Segment| !last.is_sealed && last.len < self.segment_bytes && last.has_places(self.end);
+        self.segments.back().is_some_and(is_open)
     }
 
     /// Returns when all that was appended is on the disk. If it fails, a power failure may take what
@@ -283,7 +279,7 @@ impl Spool {
         }
         let stored: u64 = self.segments.iter().map(Segment::record_bytes).sum();
         let done = self.segments.front().map_or(0, |front| front.record_bytes_before(self.first));
-        stored - done
+        stored.saturating_sub(done)
     }
 
     /// What was wrong with it when it was opened, and what was found since.

@@ -23,7 +23,7 @@ const NAME: &str = "cursor";
 
 const MAGIC: &[u8; 8] = b"syncursr";
 
-/// The one format there is. Whatever the next ones are, magic and format stay where they are.
+/// The one format there is. Whatever the next ones are, all but the note stays where it is.
 const FORMAT: u32 = 1;
 
 /// What a copy has before its note.

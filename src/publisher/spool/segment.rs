@@ -258,6 +258,9 @@ impl Segment {
         }
         disk::sync(&new, &new_path)?;
         disk::rename(&new_path, path)?;
+        if let Some(dir) = path.parent() {
+            disk::sync_dir(dir)?;
+        }
         self.file = Some(new);
         Ok(())
     }

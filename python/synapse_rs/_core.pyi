@@ -1,5 +1,6 @@
 from collections.abc import Awaitable, Generator, Iterable, Mapping
-from typing import Any, Self, final
+from os import PathLike
+from typing import Any, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -18,9 +19,12 @@ class Publisher:
         stream_maxlen: Mapping[str, int] | None = None,
         queue_events: int = 1_000_000,
         queue_bytes: int = ...,
-        on_full: str | None = None,
+        on_full: Literal["wait", "raise", "spool", "drop"] | None = None,
+        spool_dir: str | PathLike[str] | None = None,
+        spool_bytes: int = ...,
         linger: float = 0.0,
         timeout: float = 30.0,
+        response_timeout: float = 30.0,
         max_batch_bytes: int = ...,
         max_entry_bytes: int = ...,
         max_fields: int = 128,

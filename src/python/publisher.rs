@@ -1,9 +1,18 @@
 //! `Publisher`.
+//!
+//! * [`settings`]: what its keywords say.
+//! * [`accept`]: accepting an event, and what is done when the queue is full.
+//! * [`typed`]: the platform's own events by keyword.
+
+mod accept;
+mod settings;
+mod typed;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use pyo3::{
@@ -13,9 +22,13 @@ use pyo3::{
     types::{PyDict, PyString},
 };
 
+use self::{
+    accept::Taken,
+    settings::{Keywords, OnFull},
+};
 use super::{
     encode,
-    errors::{is_closed, not_an_event},
+    errors::not_an_event,
     receipt::Receipt,
     registry::{self, Started},
     runtime,
@@ -23,35 +36,10 @@ use super::{
 };
 use crate::{
     config::RedisSettings,
-    event::encode::{EntryEncoder, Limits},
     fork,
     publisher::{self as core, PublishError, PublisherConfig},
-    stream::{Connection, INFERENCE_EVENTS, StreamError},
+    stream::{Connection, StreamError},
 };
-
-/// What to do with an event that finds the queue full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnFull {
-    /// Wait in a plain thread, raise in one whose event loop is running.
-    Default,
-    Wait,
-    Raise,
-    Drop,
-}
-
-impl OnFull {
-    fn read(text: Option<&str>) -> PyResult<Self> {
-        match text {
-            None => Ok(Self::Default),
-            Some("wait") => Ok(Self::Wait),
-            Some("raise") => Ok(Self::Raise),
-            Some("drop") => Ok(Self::Drop),
-            Some(other) => Err(PyValueError::new_err(format!(
-                "on_full is {other:?}, expected \"wait\", \"raise\" or \"drop\""
-            ))),
-        }
-    }
-}
 
 /// Accepts events and has them sent by the module's background thread.
 #[pyclass(frozen, subclass, module = "synapse_rs._core")]
@@ -74,7 +62,8 @@ struct State {
 impl Publisher {
     #[new]
     #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
-        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, linger = 0.0, timeout = 30.0,
+        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, spool_dir = None,
+        spool_bytes = 1024 * 1024 * 1024, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
         max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
@@ -85,36 +74,34 @@ impl Publisher {
         queue_events: u64,
         queue_bytes: u64,
         on_full: Option<&str>,
+        spool_dir: Option<PathBuf>,
+        spool_bytes: u64,
         linger: f64,
         timeout: f64,
+        response_timeout: f64,
         max_batch_bytes: usize,
         max_entry_bytes: usize,
         max_fields: usize,
     ) -> PyResult<Self> {
-        at_least("queue_events", queue_events, 1)?;
-        at_least("queue_bytes", queue_bytes, 1024)?;
-        at_least("max_batch_bytes", max_batch_bytes as u64, 1024)?;
-        at_least("max_entry_bytes", max_entry_bytes as u64, 256)?;
-        at_least("max_fields", max_fields as u64, 4)?;
-        if source.is_empty() {
-            return Err(PyValueError::new_err(
-                "source is empty, expected the name of this program, for example \"cyrex\"",
-            ));
-        }
-        let config = PublisherConfig {
-            source: source.to_owned(),
+        let on_full = OnFull::read(on_full, spool_dir.is_some())?;
+        let config = Keywords {
+            source,
             maxlen,
-            stream_maxlen: stream_maxlen.unwrap_or_default(),
+            stream_maxlen,
             queue_events,
             queue_bytes,
-            linger: seconds("linger", linger)?,
+            spool_dir,
+            spool_bytes,
+            linger,
+            response_timeout,
             max_batch_bytes,
-            limits: Limits { max_fields, max_bytes: max_entry_bytes },
+            max_entry_bytes,
+            max_fields,
         };
         Ok(Self {
             settings: redis(url)?,
-            config,
-            on_full: OnFull::read(on_full)?,
+            config: config.config()?,
+            on_full,
             timeout: seconds("timeout", timeout)?,
             state: Mutex::new(State { closed: false, dropped: 0, started: None }),
         })
@@ -122,14 +109,7 @@ impl Publisher {
 
     #[pyo3(signature = (timeout = 5.0))]
     fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let connect = connect(self.settings.clone(), seconds("timeout", timeout)?);
-        let handle = runtime::handle()?;
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        handle.spawn(async move {
-            let _ = sender.send(connect.await);
-        });
-        let connected = py.detach(move || receiver.recv());
-        connected.unwrap_or_else(|_| Err(is_closed("the background thread ended")))
+        runtime::wait(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
     }
 
     #[pyo3(signature = (timeout = 5.0))]
@@ -186,57 +166,6 @@ impl Publisher {
         Ok(accepted)
     }
 
-    #[pyo3(signature = (*, model_name, version, latency_ms, user_id = None, request_id = None, tokens_used = None,
-        cost = None, confidence = None, success = None, error = None, **extra))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of an event")]
-    fn publish_inference(
-        &self,
-        py: Python<'_>,
-        model_name: &Bound<'_, PyAny>,
-        version: &Bound<'_, PyAny>,
-        latency_ms: &Bound<'_, PyAny>,
-        user_id: Option<&Bound<'_, PyAny>>,
-        request_id: Option<&Bound<'_, PyAny>>,
-        tokens_used: Option<&Bound<'_, PyAny>>,
-        cost: Option<&Bound<'_, PyAny>>,
-        confidence: Option<&Bound<'_, PyAny>>,
-        success: Option<bool>,
-        error: Option<&Bound<'_, PyAny>>,
-        extra: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let has_error = match error {
-            Some(error) => error.is_truthy()?,
-            None => false,
-        };
-        let success = success.unwrap_or(!has_error);
-        let name = if success { "inference-complete" } else { "inference-failed" };
-        let encode = |body: &mut Vec<u8>| {
-            let mut entry = EntryEncoder::begin(body, INFERENCE_EVENTS, name, &self.config.limits)?;
-            encode::field(&mut entry, "model_name", model_name)?;
-            encode::field(&mut entry, "version", version)?;
-            encode::field(&mut entry, "latency_ms", latency_ms)?;
-            let optional = [
-                ("user_id", user_id),
-                ("request_id", request_id),
-                ("tokens_used", tokens_used),
-                ("cost", cost),
-                ("confidence", confidence),
-                ("error", error),
-            ];
-            for (field, value) in optional {
-                if let Some(value) = value {
-                    encode::field(&mut entry, field, value)?;
-                }
-            }
-            entry.bool("success", success)?;
-            if let Some(extra) = extra {
-                encode::all(&mut entry, extra)?;
-            }
-            Ok(entry.finish(&self.config.source, SystemTime::now())?)
-        };
-        self.accept(py, INFERENCE_EVENTS, false, encode).map(drop)
-    }
-
     fn publish_async<'py>(
         &self,
         py: Python<'py>,
@@ -276,7 +205,7 @@ impl Publisher {
     fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         let timeout = seconds("timeout", timeout)?;
         let Some(publisher) = self.running() else { return Ok(()) };
-        Ok(py.detach(|| publisher.flush_blocking(timeout))?)
+        runtime::wait(py, async move { Ok(publisher.flush(timeout).await?) })
     }
 
     #[pyo3(signature = (timeout = 5.0))]
@@ -294,6 +223,8 @@ impl Publisher {
         dict.set_item("outstanding_bytes", stats.outstanding_bytes)?;
         dict.set_item("published", stats.published)?;
         dict.set_item("retried", stats.retried)?;
+        dict.set_item("spooled", stats.spooled)?;
+        dict.set_item("spooled_bytes", stats.spooled_bytes)?;
         dict.set_item("failed", stats.failed)?;
         dict.set_item("dropped", self.lock().dropped)?;
         dict.set_item("possible_duplicates", stats.possible_duplicates)?;
@@ -307,7 +238,7 @@ impl Publisher {
         let timeout = seconds("timeout", timeout)?;
         self.lock().closed = true;
         let Some(publisher) = self.running() else { return Ok(()) };
-        Ok(py.detach(|| publisher.close_blocking(timeout))?)
+        runtime::wait(py, async move { Ok(publisher.close(timeout).await?) })
     }
 
     #[pyo3(signature = (timeout = 5.0))]
@@ -362,63 +293,6 @@ impl Publisher {
         registry::add(generation, &publisher);
         Ok(publisher)
     }
-
-    /// Accepts an event, doing what `on_full` says when there is no room.
-    fn accept(
-        &self,
-        py: Python<'_>,
-        stream: &str,
-        receipt: bool,
-        encode: impl Fn(&mut Vec<u8>) -> PyResult<crate::event::encode::Encoded>,
-    ) -> PyResult<Taken> {
-        let publisher = self.started()?;
-        let mut deadline = None;
-        loop {
-            let accepted =
-                publisher.publish_encoded(stream, receipt, |body| encode(body).map_err(Refusal::Python));
-            let full = match accepted {
-                Ok(receipt) => return Ok(Taken::Accepted(receipt)),
-                Err(Refusal::Publish(PublishError::QueueFull(full))) => full,
-                Err(Refusal::Publish(error)) => return Err(error.into()),
-                Err(Refusal::Python(error)) => return Err(error),
-            };
-            match self.on_full {
-                OnFull::Drop if !receipt => {
-                    self.lock().dropped += 1;
-                    metrics::counter!("synapse_publisher_dropped_total").increment(1);
-                    return Ok(Taken::Dropped);
-                }
-                OnFull::Drop | OnFull::Raise => return Err(PublishError::QueueFull(full).into()),
-                OnFull::Default if in_event_loop(py)? => return Err(PublishError::QueueFull(full).into()),
-                OnFull::Default | OnFull::Wait => {
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if !py.detach(|| publisher.room_blocking(full, left)) {
-                        return Err(PublishError::QueueFull(full).into());
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What became of an event at the call.
-enum Taken {
-    Accepted(Option<core::Receipt>),
-    /// There was no room, and `on_full` is `"drop"`.
-    Dropped,
-}
-
-/// Why an event was not accepted, by whom.
-enum Refusal {
-    Python(PyErr),
-    Publish(PublishError),
-}
-
-impl From<PublishError> for Refusal {
-    fn from(error: PublishError) -> Self {
-        Self::Publish(error)
-    }
 }
 
 /// Says now what is wrong with the address, the password or the certificate.
@@ -430,23 +304,10 @@ async fn connect(settings: RedisSettings, timeout: Duration) -> PyResult<()> {
     Err(StreamError::Unreachable { address: settings.to_string(), reason }.into())
 }
 
-/// Whether this thread runs an event loop, which must not be held up.
-fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
-    let running = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "_get_running_loop"))?;
-    Ok(!running.is_none())
-}
-
 /// An awaitable that is done.
 fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
     let future = event_loop.call_method0(intern!(py, "create_future"))?;
     future.call_method1(intern!(py, "set_result"), (py.None(),))?;
     Ok(future)
-}
-
-fn at_least(name: &str, value: u64, least: u64) -> PyResult<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!("{name} is {value}, expected at least {least}")))
 }

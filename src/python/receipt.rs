@@ -8,7 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -16,11 +16,8 @@ use pyo3::{
     IntoPyObjectExt as _, exceptions::PyRuntimeError, intern, prelude::*, sync::PyOnceLock, types::PyString,
 };
 
-use super::{errors::not_delivered, settings::seconds};
+use super::{errors::not_delivered, runtime::SLICE, settings::seconds};
 use crate::publisher::{self, Outcome};
-
-/// How long a wait goes on without a look at signals.
-const SLICE: Duration = Duration::from_millis(100);
 
 /// What became of one event: await it, or call `result()`.
 #[pyclass(frozen, module = "synapse_rs")]

@@ -7,7 +7,10 @@
 use std::{
     pin::Pin,
     ptr,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::{
+        atomic::{AtomicPtr, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -19,10 +22,14 @@ use pyo3_asyncio::{
 };
 use tokio::runtime::{Builder, Handle};
 
+use super::errors::is_closed;
 use crate::{fork, shutdown::Shutdown};
 
 /// How long the end of the process waits for the thread's.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a wait goes on without a look at signals.
+pub(super) const SLICE: Duration = Duration::from_millis(100);
 
 struct Host {
     generation: u64,
@@ -98,6 +105,33 @@ pub(super) fn stop(py: Python<'_>) {
 fn leaked(host: *mut Host) -> Option<&'static Host> {
     // SAFETY: the pointer is null, or came from `Box::leak` in `handle` and is never freed.
     unsafe { host.as_ref() }
+}
+
+/// Runs a future on the background thread and waits for it in this one; a signal's exception ends the wait and the future.
+pub(super) fn wait<F, T>(py: Python<'_>, future: F) -> PyResult<T>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::sync_channel(1);
+    let task = handle()?.spawn(async move {
+        let _ = sender.send(future.await);
+    });
+    loop {
+        // A receiver is of one thread at a time, so it goes along.
+        let (came, back) = py.detach(move || (receiver.recv_timeout(SLICE), receiver));
+        receiver = back;
+        match came {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => return Err(is_closed("the background thread has ended")),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(interrupt) = py.check_signals() {
+                    task.abort();
+                    return Err(interrupt);
+                }
+            }
+        }
+    }
 }
 
 /// A Python awaitable of a Rust future, run on the background thread.

@@ -7,6 +7,7 @@ import enum
 import math
 import multiprocessing
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -332,6 +333,10 @@ def test_a_closed_publisher_says_so(redis_server: RedisServer) -> None:
         ({"linger": -1.0}, "linger"),
         ({"timeout": math.nan}, "timeout"),
         ({"on_full": "explode"}, "explode"),
+        ({"on_full": "spool"}, "spool_dir"),
+        ({"spool_dir": "/proc/nowhere"}, 'spool_dir is "/proc/nowhere", where nothing can be written'),
+        ({"spool_dir": pathlib.Path(__file__)}, "spool_dir"),
+        ({"spool_bytes": 10}, "spool_bytes"),
         ({"source": ""}, "source"),
     ],
 )

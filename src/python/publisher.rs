@@ -3,42 +3,49 @@
 //! * [`settings`]: what its keywords say.
 //! * [`accept`]: accepting an event, and what is done when the queue is full.
 //! * [`typed`]: the platform's own events by keyword.
+//! * [`waiting`]: for Redis: `connect`, `flush` and `close`.
+//! * [`started`]: the part of it that belongs to one process.
+//! * [`on_error`]: events that are given up, on their way to a function of Python.
 
 mod accept;
+mod on_error;
 mod settings;
+mod started;
 mod typed;
+mod waiting;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use pyo3::{
+    PyTraverseError, PyVisit,
     exceptions::PyValueError,
-    intern,
     prelude::*,
     types::{PyDict, PyString},
 };
 
 use self::{
     accept::Taken,
+    on_error::Callback,
     settings::{Keywords, OnFull},
+    waiting::done,
 };
+pub(super) use self::{on_error::Letters, started::Started};
 use super::{
-    encode,
+    encode::{self, Context},
     errors::not_an_event,
+    logging,
     receipt::Receipt,
-    registry::{self, Started},
-    runtime,
+    registry, runtime,
     settings::{redis, seconds},
 };
 use crate::{
     config::RedisSettings,
-    fork,
     publisher::{self as core, PublishError, PublisherConfig},
-    stream::{Connection, StreamError},
 };
 
 /// Accepts events and has them sent by the module's background thread.
@@ -48,6 +55,7 @@ pub(super) struct Publisher {
     config: PublisherConfig,
     on_full: OnFull,
     timeout: Duration,
+    on_error: Option<Arc<Callback>>,
     state: Mutex<State>,
 }
 
@@ -63,10 +71,11 @@ impl Publisher {
     #[new]
     #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
         queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, spool_dir = None,
-        spool_bytes = 1024 * 1024 * 1024, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
+        spool_bytes = 1024 * 1024 * 1024, on_error = None, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
         max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
+        py: Python<'_>,
         url: &str,
         source: &str,
         maxlen: u64,
@@ -76,6 +85,7 @@ impl Publisher {
         on_full: Option<&str>,
         spool_dir: Option<PathBuf>,
         spool_bytes: u64,
+        on_error: Option<&Bound<'_, PyAny>>,
         linger: f64,
         timeout: f64,
         response_timeout: f64,
@@ -98,32 +108,26 @@ impl Publisher {
             max_entry_bytes,
             max_fields,
         };
+        logging::refresh(py)?;
         Ok(Self {
             settings: redis(url)?,
             config: config.config()?,
             on_full,
             timeout: seconds("timeout", timeout)?,
+            on_error: on_error.map(Callback::new).transpose()?,
             state: Mutex::new(State { closed: false, dropped: 0, started: None }),
         })
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        runtime::wait(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
-    }
-
     fn publish(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        let context = Context::current(py, &self.config)?;
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         self.accept(py, stream, false, encode).map(drop)
     }
 
     fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
-        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        let context = Context::current(py, &self.config)?;
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         let Taken::Accepted(Some(receipt)) = self.accept(py, stream, true, encode)? else {
             unreachable!("an event with a receipt is accepted or refused, never dropped")
         };
@@ -132,11 +136,12 @@ impl Publisher {
 
     fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
         // All are encoded before the first is accepted: an invalid one leaves nothing behind.
+        let context = Context::current(py, &self.config)?;
         let mut bodies = Vec::new();
         let mut body = Vec::new();
         for (place, event) in events.try_iter()?.enumerate() {
             let start = body.len();
-            let encoded = encode::event(&mut body, stream, &event?, &self.config).map_err(|error| {
+            let encoded = encode::event(&mut body, stream, &event?, &context).map_err(|error| {
                 if error.is_instance_of::<PyValueError>(py) {
                     return not_an_event(format!(
                         "event {place} of the list: {}; none was published",
@@ -174,16 +179,16 @@ impl Publisher {
     ) -> PyResult<Bound<'py, PyAny>> {
         // First of all, so that nothing is published without a loop to await it in.
         let accepted = done(py)?;
-        let publisher = self.started()?;
+        let publisher = self.started(py)?;
+        let room_in = publisher.clone();
         let mut body = Vec::new();
-        let encoded = encode::event(&mut body, &stream, event, &self.config)?;
+        let encoded = encode::event(&mut body, &stream, event, &Context::current(py, &self.config)?)?;
         let accept = move || {
             publisher.publish_encoded(&stream, false, |scratch| {
                 scratch.extend_from_slice(&body);
                 Ok::<_, PublishError>(encoded.clone())
             })
         };
-        let room_in = self.started()?;
         // Accepted at once when there is room: no trip through the background thread then.
         match accept() {
             Ok(_) => Ok(accepted),
@@ -193,7 +198,7 @@ impl Publisher {
                     room_in.room(full, None).await;
                     match accept() {
                         Err(PublishError::QueueFull(still)) => full = still,
-                        other => return Ok(other.map(drop)?),
+                        other => return other.map(drop),
                     }
                 }
             }),
@@ -201,22 +206,8 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
-        let Some(publisher) = self.running() else { return Ok(()) };
-        runtime::wait(py, async move { Ok(publisher.flush(timeout).await?) })
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
-        let Some(publisher) = self.running() else { return done(py) };
-        runtime::awaitable(py, async move { Ok(publisher.flush(timeout).await?) })
-    }
-
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.running().map(|publisher| publisher.stats()).unwrap_or_default();
+        let stats = self.running().map(|running| running.publisher.stats()).unwrap_or_default();
         let dict = PyDict::new(py);
         dict.set_item("queued", stats.queued)?;
         dict.set_item("in_flight", stats.outstanding.saturating_sub(stats.queued))?;
@@ -233,25 +224,19 @@ impl Publisher {
         Ok(dict)
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
-        self.lock().closed = true;
-        let Some(publisher) = self.running() else { return Ok(()) };
-        runtime::wait(py, async move { Ok(publisher.close(timeout).await?) })
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
-        self.lock().closed = true;
-        let Some(publisher) = self.running() else { return done(py) };
-        runtime::awaitable(py, async move { Ok(publisher.close(timeout).await?) })
-    }
-
     #[getter]
     fn closed(&self) -> bool {
         self.lock().closed
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.on_error.as_ref().map_or(Ok(()), |on_error| on_error.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        if let Some(on_error) = &self.on_error {
+            on_error.clear();
+        }
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
@@ -265,49 +250,50 @@ impl Publisher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The publisher of this process, if it has published anything.
-    fn running(&self) -> Option<core::Publisher> {
-        let state = self.lock();
-        let started = state.started.as_ref()?;
-        (started.generation == fork::generation()).then(|| started.publisher.clone())
+    /// The part of it in this process, if it has published anything here.
+    fn running(&self) -> Option<Started> {
+        self.lock().started.as_ref().filter(|started| started.is_here()).cloned()
     }
 
     /// The publisher of this process, started if need be.
-    fn started(&self) -> PyResult<core::Publisher> {
-        let generation = fork::generation();
+    fn started(&self, py: Python<'_>) -> PyResult<core::Publisher> {
+        if let Some(publisher) = self.open()? {
+            return Ok(publisher);
+        }
+        // Not under the lock: starting threads may run any code, of a finalizer that publishes for one.
+        let new = Started::start(py, &self.settings, &self.config, self.on_error.as_ref())?;
         let mut state = self.lock();
+        if let Some(other) = state.started.as_ref().filter(|started| started.is_here()) {
+            let publisher = other.publisher.clone();
+            drop(state);
+            // Another thread was faster.
+            new.leave();
+            return Ok(publisher);
+        }
+        // What a parent had queued stays the parent's: its publisher is left as it is, its locks untouched.
+        std::mem::forget(state.started.replace(new.clone()));
+        drop(state);
+        let publisher = new.publisher.clone();
+        registry::add(new);
+        Ok(publisher)
+    }
+
+    /// The publisher of this process if it has been started, and is not closed.
+    fn open(&self) -> PyResult<Option<core::Publisher>> {
+        let state = self.lock();
         if state.closed {
             return Err(PublishError::Closed.into());
         }
-        if let Some(started) = &state.started
-            && started.generation == generation
-        {
-            return Ok(started.publisher.clone());
+        let here = state.started.as_ref().filter(|started| started.is_here());
+        Ok(here.map(|started| started.publisher.clone()))
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let started = self.lock().started.take();
+        if let Some(started) = started {
+            started.leave();
         }
-        // What a parent had queued stays the parent's: its publisher is left as it is, its locks untouched.
-        std::mem::forget(state.started.take());
-        let (publisher, writer) = core::Publisher::new(self.settings.clone(), self.config.clone());
-        runtime::handle()?.spawn(writer.run());
-        state.started = Some(Started { generation, publisher: publisher.clone() });
-        drop(state);
-        registry::add(generation, &publisher);
-        Ok(publisher)
     }
-}
-
-/// Says now what is wrong with the address, the password or the certificate.
-async fn connect(settings: RedisSettings, timeout: Duration) -> PyResult<()> {
-    if let Ok(connected) = tokio::time::timeout(timeout, Connection::open(&settings)).await {
-        return Ok(connected.map(drop)?);
-    }
-    let reason = format!("no answer within {timeout:?}");
-    Err(StreamError::Unreachable { address: settings.to_string(), reason }.into())
-}
-
-/// An awaitable that is done.
-fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
-    let future = event_loop.call_method0(intern!(py, "create_future"))?;
-    future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-    Ok(future)
 }

@@ -102,6 +102,11 @@ impl<'a> EntryEncoder<'a> {
         }
     }
 
+    /// A text for a known field that was not given.
+    pub fn str_if_absent(&mut self, field: &str, text: &str) -> Result<(), InvalidEvent> {
+        if self.has(field) { Ok(()) } else { self.str(field, text) }
+    }
+
     /// An integer; a number with a fraction where one is expected.
     #[inline]
     pub fn u64(&mut self, field: &str, number: u64) -> Result<(), InvalidEvent> {

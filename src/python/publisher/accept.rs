@@ -39,7 +39,7 @@ impl Publisher {
         receipt: bool,
         encode: impl Fn(&mut Vec<u8>) -> PyResult<Encoded>,
     ) -> PyResult<Taken> {
-        let publisher = self.started()?;
+        let publisher = self.started(py)?;
         let mut deadline = None;
         loop {
             let accepted =

@@ -153,9 +153,7 @@ impl Writer {
         if self.backlog.is_usable() && self.shared.queue.has_crowd() {
             self.store(session).await;
         }
-        if self.backlog.is_behind() {
-            self.backlog.write_note().await;
-        }
+        self.backlog.clear().await;
         if !self.may_take() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Shared,
-    plan::{Cut, Fault, Gate, Plan},
+    plan::{Cut, Fault, Faults, Gate, Plan},
 };
 
 /// How much is read at once.
@@ -41,8 +41,7 @@ struct Pump<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
     is_requests: bool,
-    /// Where and what is to happen.
-    fault: Option<(u64, Fault)>,
+    faults: Faults,
     /// Bytes that were forwarded and count.
     counted: u64,
     /// Whether bytes count by now, in both directions.
@@ -57,11 +56,11 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, plan: Plan
     let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let pump = |from, to, fault, is_requests| Pump {
+        let pump = |from, to, faults, is_requests| Pump {
             from,
             to,
             is_requests,
-            fault,
+            faults,
             counted: 0,
             counts: &counts,
             shared,
@@ -125,11 +124,10 @@ impl Pump<'_> {
 
     async fn forward(&mut self) -> io::Result<End> {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        if self.counts.load(Ordering::Relaxed) && matches!(self.fault, Some((0, _))) {
-            // It need not wait for a byte.
-            if let Some(end) = self.fail(&[]).await? {
-                return Ok(end);
-            }
+        if self.counts.load(Ordering::Relaxed)
+            && let Some(end) = self.forward_counting(&[]).await?
+        {
+            return Ok(end);
         }
         loop {
             chunk.clear();
@@ -158,19 +156,22 @@ impl Pump<'_> {
         chunk[..append].iter().rposition(|byte| *byte == b'*').unwrap_or(append)
     }
 
-    async fn forward_counting(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
-        let left = self.fault.as_ref().map_or(u64::MAX, |(at, _)| at - self.counted);
-        let now = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        let (now, later) = bytes.split_at(now);
-        self.write(now).await?;
-        if self.fault.as_ref().is_none_or(|(at, _)| *at > self.counted) {
-            return Ok(None);
+    /// Forwards up to where something is to happen, and then the rest if the connection goes on.
+    async fn forward_counting(&mut self, mut bytes: &[u8]) -> io::Result<Option<End>> {
+        while let Some((at, _)) = self.faults.front() {
+            let left = usize::try_from(at - self.counted).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(left.min(bytes.len()));
+            self.write(now).await?;
+            if now.len() < left {
+                return Ok(None);
+            }
+            if let Some(end) = self.fail(later).await? {
+                return Ok(Some(end));
+            }
+            bytes = later;
         }
-        let end = self.fail(later).await?;
-        if end.is_none() {
-            self.write(later).await?;
-        }
-        Ok(end)
+        self.write(bytes).await?;
+        Ok(None)
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -185,7 +186,7 @@ impl Pump<'_> {
 
     /// What was planned comes about; `rest` was read and is not forwarded. `None` if the connection goes on.
     async fn fail(&mut self, rest: &[u8]) -> io::Result<Option<End>> {
-        let Some((at, fault)) = self.fault.take() else { return Ok(None) };
+        let Some((at, fault)) = self.faults.pop_front() else { return Ok(None) };
         if let Fault::Strand { until, gate } = fault {
             let mut stranded = rest.to_vec();
             while at + (stranded.len() as u64) < until {

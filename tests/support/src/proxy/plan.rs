@@ -1,6 +1,6 @@
 //! What is to happen to one connection.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -9,10 +9,13 @@ use tokio::sync::watch;
 /// Bytes are counted from the start of the first `XADD` on, what the connection begins with passes.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    pub(super) requests: Option<(u64, Fault)>,
-    pub(super) replies: Option<(u64, Fault)>,
+    pub(super) requests: Faults,
+    pub(super) replies: Faults,
     pub(super) counts_all: bool,
 }
+
+/// What happens in one direction, in the order of the bytes where it does.
+pub(super) type Faults = VecDeque<(u64, Fault)>;
 
 /// Something that happens to a connection at a certain byte.
 #[derive(Clone, Debug)]
@@ -57,17 +60,17 @@ impl Plan {
         Self::default()
     }
 
-    /// After exactly `at` bytes were forwarded to the server.
+    /// After exactly `at` bytes were forwarded to the server; several in the order of their bytes.
     #[must_use]
     pub fn requests(mut self, at: u64, fault: Fault) -> Self {
-        self.requests = Some((at, fault));
+        self.requests.push_back((at, fault));
         self
     }
 
-    /// After exactly `at` bytes were forwarded to the client.
+    /// After exactly `at` bytes were forwarded to the client; several in the order of their bytes.
     #[must_use]
     pub fn replies(mut self, at: u64, fault: Fault) -> Self {
-        self.replies = Some((at, fault));
+        self.replies.push_back((at, fault));
         self
     }
 

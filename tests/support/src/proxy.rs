@@ -62,8 +62,8 @@ pub struct Passed {
     pub reply_bytes: u64,
     /// Faults that have come about.
     pub faults: u64,
-    /// Connections that have ended, and the server has executed all it was sent on them.
-    pub ended: u64,
+    /// Connections that were ended from here, of which the server has executed all it was sent.
+    pub broken: u64,
 }
 
 impl Proxy {
@@ -95,6 +95,11 @@ impl Proxy {
     /// Says what happens to the next connection that has no plan yet.
     pub fn plan(&self, plan: Plan) {
         self.shared.plans.lock().push_back(plan);
+    }
+
+    /// Lets connections pass that have no plan yet.
+    pub fn forget_plans(&self) {
+        self.shared.plans.lock().clear();
     }
 
     /// Lets later connections lead to another server.

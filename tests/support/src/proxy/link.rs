@@ -49,7 +49,7 @@ struct Pump<'a> {
     shared: &'a Shared,
 }
 
-/// Carries a connection until it is over, and the server has executed what it was sent.
+/// Carries a connection until it is over; if a fault ended it, until the server has executed what it was sent.
 pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, plan: Plan, shared: &Shared) {
     let counts = AtomicBool::new(plan.counts_all);
     let mut cuts = shared.cut_all.subscribe();
@@ -74,7 +74,11 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, plan: Plan
         }
     };
     match end {
-        End::Gone => {}
+        End::Gone => {
+            drop(client);
+            let _ = server.shutdown().await;
+            return;
+        }
         End::Cut(Cut::Reset) => {
             let _ = client.set_zero_linger();
         }
@@ -102,7 +106,7 @@ pub(super) async fn run(mut client: TcpStream, mut server: TcpStream, plan: Plan
 async fn finish(server: &mut TcpStream, shared: &Shared) {
     let _ = server.shutdown().await;
     drain(server).await;
-    shared.passed.send_modify(|passed| passed.ended += 1);
+    shared.passed.send_modify(|passed| passed.broken += 1);
 }
 
 async fn drain(stream: &mut TcpStream) {

@@ -47,7 +47,7 @@ async fn a_request_is_cut_at_exactly_its_byte() {
         client.write_all(&request).await.unwrap();
         let (_, outcome) = read_all(&mut client).await;
         assert_eq!(outcome.is_err(), cut == Cut::Reset, "{outcome:?}");
-        let after = proxy.until("it is over", |passed| passed.ended > before.1.ended).await;
+        let after = proxy.until("it is over", |passed| passed.broken > before.1.broken).await;
         assert_eq!(after.request_bytes - before.1.request_bytes, at);
         assert_eq!((length(&server) - before.0, after.faults - before.1.faults), (arrived, 1), "cut at {at}");
     }
@@ -81,7 +81,7 @@ async fn what_is_stranded_arrives_when_the_gate_opens() {
     outcome.unwrap_err();
     assert_eq!(length(&server), 1);
     gate.open();
-    proxy.until("it is over", |passed| passed.ended == 1).await;
+    proxy.until("it is over", |passed| passed.broken == 1).await;
     assert_eq!(length(&server), 2);
 }
 

@@ -6,7 +6,7 @@ use synapse_rs::{
     Publisher, RedisSettings,
     publisher::{DeliveryError, FlushError, PublishError, PublisherConfig},
 };
-use synapse_test_support::{RedisServer, free_port};
+use synapse_test_support::{Cut, Fault, Plan, Proxy, RedisServer, free_port};
 
 use crate::support::*;
 
@@ -93,4 +93,40 @@ async fn the_writer_of_a_dropped_publisher_waits_for_redis() {
     tokio::time::timeout(PATIENCE, writer).await.expect("the writer ends").unwrap();
     assert!(receipts.iter().all(|receipt| receipt.outcome().unwrap().is_ok()));
     assert_eq!(numbers(&server, STREAM).await, (0..100).collect::<Vec<_>>());
+}
+
+/// Whatever a publisher is waiting for, it ends when it has to.
+#[tokio::test]
+async fn closing_ends_in_time_wherever_the_connection_hangs() {
+    let server = RedisServer::new();
+    let plans = [
+        // In the greeting, in the batch, and in the questions after a cut.
+        vec![Plan::new().from_the_start().requests(0, Fault::SwallowBoth)],
+        vec![Plan::new().requests(10, Fault::SwallowBoth)],
+        vec![
+            Plan::new().requests(10, Fault::Cut(Cut::Reset)),
+            Plan::new().from_the_start().replies(1, Fault::Swallow),
+        ],
+        vec![
+            Plan::new().replies(10, Fault::Cut(Cut::Reset)),
+            Plan::new().from_the_start().replies(3_000, Fault::Swallow),
+        ],
+    ];
+    for plans in plans {
+        let proxy = Proxy::to(&server).await;
+        let count = plans.len() as u64;
+        plans.into_iter().for_each(|plan| proxy.plan(plan));
+        let publisher = start_through(&proxy, PublisherConfig::default());
+        let receipts: Vec<_> =
+            (0..100).map(|number| publisher.send(STREAM, &numbered(number)).unwrap()).collect();
+        proxy.until("it hangs", |passed| passed.faults == count).await;
+        let closed = publisher.close(Duration::from_millis(50));
+        let error = tokio::time::timeout(Duration::from_secs(2), closed).await.expect("it ends").unwrap_err();
+        assert!(matches!(error, FlushError::Timeout { .. }), "{error}");
+        for receipt in receipts {
+            let outcome = tokio::time::timeout(PATIENCE, receipt).await.expect("every receipt is told");
+            let error = outcome.unwrap_err();
+            assert!(matches!(&error, DeliveryError::Abandoned { stream, .. } if stream == STREAM), "{error}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! After a cut the address leads to another server, or the streams are no longer what they were.
 
 use synapse_rs::publisher::PublisherConfig;
-use synapse_test_support::{Cut, Fault, Gate, Passed, Plan, Proxy, RedisServer};
+use synapse_test_support::{Cut, Fault, Gate, Passed, Plan, Proxy, RedisServer, eventually, free_port};
 
 use crate::support::*;
 
@@ -110,7 +110,7 @@ async fn a_replica_that_has_some_of_the_batch_gets_the_rest() {
     let cutting = Cutting::new().await;
     let mut other = RedisServer::new();
     admin::<()>(&other, &["REPLICAOF", "127.0.0.1", &cutting.server.port().to_string()]);
-    synapse_test_support::eventually("it has caught up", || async {
+    eventually("it has caught up", || async {
         let info: String = admin(&other, &["INFO", "replication"]);
         info.contains("master_link_status:up").then_some(())
     })
@@ -119,6 +119,22 @@ async fn a_replica_that_has_some_of_the_batch_gets_the_rest() {
     cutting.fail_over(&other);
     cutting.ledger.arrived_once(&connect(&other).await, "a replica").await;
     other.kill();
+}
+
+/// A replica that lags tells nothing of what its master has, and takes nothing: the master is asked again.
+#[tokio::test]
+async fn a_replica_on_the_way_back_doubles_nothing() {
+    let cutting = Cutting::new().await;
+    let replica = RedisServer::new();
+    admin::<()>(&replica, &["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    cutting.fail_over(&replica);
+    let publisher = &cutting.ledger.publisher;
+    let connections = cutting.proxy.passed().connections;
+    cutting.proxy.until("it has tried the replica", |passed| passed.connections > connections + 1).await;
+    assert_eq!(publisher.stats().outstanding, 60, "a replica takes nothing");
+    cutting.proxy.lead_to(&cutting.server);
+    cutting.proxy.cut_all(Cut::Reset);
+    cutting.ledger.arrived_once(&connect(&cutting.server).await, "by way of a replica").await;
 }
 
 #[tokio::test]

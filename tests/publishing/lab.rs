@@ -6,7 +6,7 @@ use synapse_test_support::{Cut, Fault, Plan, Proxy, RedisServer};
 
 use crate::support::*;
 
-/// Which offsets are tried: `all`, or one number. Unset: every seventh, beginning with another one each time.
+/// Which offsets are tried: `all`, or one number. Unset: some, beginning with another one each time.
 const OFFSETS_VARIABLE: &str = "SYNAPSE_TEST_OFFSETS";
 
 /// How many connections are cut side by side.
@@ -60,13 +60,13 @@ impl Lab {
         (passed.request_bytes, passed.reply_bytes)
     }
 
-    /// Plays a round for each byte up to `len`, or for some of them.
+    /// Plays a round for one in `step` bytes up to `len`, or for those that are asked for.
     #[expect(clippy::print_stdout, reason = "a failed test shows which bytes it tried")]
-    pub(crate) async fn each(&self, len: u64, play: impl AsyncFn(Round<'_>)) {
+    pub(crate) async fn each(&self, len: u64, step: u64, play: impl AsyncFn(Round<'_>)) {
         let (first, step) = match std::env::var(OFFSETS_VARIABLE).as_deref() {
             Ok("all") => (0, 1),
             Ok(one) => (one.parse().unwrap(), len + 1),
-            Err(_) => (u64::from(std::process::id()) % 7, 7),
+            Err(_) => (u64::from(std::process::id()) % step, step),
         };
         println!("cut at byte {first}, and then every {step}, up to {len}");
         let offsets: Vec<_> = (first..=len).step_by(usize::try_from(step).unwrap()).collect();

@@ -103,13 +103,12 @@ async fn redis_is_killed_again_and_again() {
 async fn an_administrator_kills_connections_again_and_again() {
     let server = RedisServer::new();
     let load = Load::start(&server, 3, 10_000, &PublisherConfig::default());
-    let mut killed = 0;
     for _ in 0..30 {
         load.more(100).await;
-        killed += admin::<u64>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+        admin::<()>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
     }
     let lost = load.arrives_once(&server, "connections were killed").await;
-    assert!(killed > 0 && lost >= killed, "{killed} killed, {lost} lost");
+    assert!(lost >= 10, "{lost}");
 }
 
 /// Pauses the server under load.

@@ -162,3 +162,29 @@ async fn a_greeting_that_is_not_answered_is_tried_again() {
     ledger.arrived_once(&connect(&server).await, "no answer to the greeting").await;
     assert_eq!(ledger.publisher.stats().lost_connections, 2);
 }
+
+#[tokio::test]
+async fn a_response_timeout_may_be_endless() {
+    let server = RedisServer::new();
+    let config = PublisherConfig { response_timeout: Duration::MAX, ..PublisherConfig::default() };
+    let mut ledger = Ledger::new(Publisher::start(settings(&server), config));
+    ledger.send(&STREAMS, 0..100);
+    ledger.arrived_once(&connect(&server).await, "without a timeout").await;
+}
+
+/// The new connection comes while the server has not yet executed all it was sent on the old one.
+#[tokio::test]
+async fn a_batch_that_is_being_executed_when_its_connection_is_lost_arrives_once() {
+    let server = RedisServer::new();
+    let connection = connect(&server).await;
+    let proxy = Proxy::to(&server).await;
+    for round in 0..4 {
+        admin::<()>(&server, &["FLUSHALL"]);
+        proxy.plan(Plan::new().requests(1_500_000 + 500_000 * round, Fault::Cut(Cut::Reset)));
+        let config = PublisherConfig { max_batch_bytes: 64 * 1024 * 1024, ..PublisherConfig::default() };
+        let mut ledger = Ledger::new(start_through(&proxy, config));
+        ledger.send(&STREAMS, 0..15_000);
+        ledger.arrived_once(&connection, "while the batch is executed").await;
+        ledger.publisher.close(PATIENCE).await.unwrap();
+    }
+}

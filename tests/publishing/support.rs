@@ -94,7 +94,10 @@ impl Ledger {
     /// Waits until all has arrived, then looks whether it did exactly once, in order, at the id its receipt tells.
     pub(crate) async fn arrived_once(&self, connection: &Connection, when: &str) {
         self.arrived(connection, when).await;
-        assert_eq!(self.publisher.stats().possible_duplicates, 0, "{when}");
+        let stats = self.publisher.stats();
+        assert_eq!(stats.possible_duplicates, 0, "{when}");
+        assert_eq!((stats.published, stats.failed), (self.sent.len() as u64, 0), "{when}");
+        assert_eq!((stats.outstanding, stats.outstanding_bytes, stats.queued), (0, 0, 0), "{when}");
     }
 
     /// Like [`Ledger::arrived_once`], whatever the publisher holds possible.

@@ -162,3 +162,32 @@ async fn what_others_trim_away_is_not_lost() {
     assert_eq!(ever_added(&connection, "b").await, 50, "{stats:?}");
     ledger.receipts_are_true(&connection, "others trim").await;
 }
+
+/// Others' entries push the bound out of the stream before ours is refused: it would still be there if it had arrived.
+#[tokio::test]
+async fn what_was_refused_is_not_taken_for_trimmed() {
+    let server = RedisServer::builder().set("maxmemory-policy", "noeviction").start();
+    let connection = connect(&server).await;
+    let memory = |limit: &str| admin::<()>(&server, &["CONFIG", "SET", "maxmemory", limit]);
+    let proxy = Proxy::to(&server).await;
+    let (first, _) = measure(&proxy, &["a"], 100..101).await;
+    let (request, _) = measure(&proxy, &["a", "b"], 100..104).await;
+    admin::<()>(&server, &["FLUSHALL"]);
+    let gates = [Gate::new(), Gate::new()];
+    let plan =
+        Plan::new().requests(0, Fault::Hold(gates[0].clone())).requests(first, Fault::Hold(gates[1].clone()));
+    // Nobody is told of anything.
+    proxy.plan(plan.requests(request, Fault::Cut(Cut::Reset)).replies(0, Fault::Swallow));
+    let (before, mut ledger) = (proxy.passed(), Ledger::new(start_through(&proxy, short())));
+    ledger.send(&["a", "b"], 100..104);
+    proxy.until("the batch is held", |passed| passed.faults == before.faults + 1).await;
+    for number in 0..350 {
+        connection.append("a", [("event", "other"), ("n", &number.to_string())], Some(NODE)).await.unwrap();
+    }
+    memory("1");
+    gates[0].open();
+    proxy.until("the first event is refused", |passed| passed.faults == before.faults + 3).await;
+    memory("0");
+    gates[1].open();
+    assert_eq!(ledger.repeats(&connection, "refused while others trim").await, 0);
+}

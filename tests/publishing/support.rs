@@ -145,9 +145,10 @@ impl Ledger {
     pub(crate) async fn receipts_are_true(&self, connection: &Connection, when: &str) -> usize {
         let mut trimmed = 0;
         for stream in self.streams() {
+            let found = self.found(connection, stream).await;
+            // Asked afterwards: others may trim meanwhile.
             let extent = connection.extent(stream).await.unwrap();
             let first = extent.and_then(|info| info.first_id).unwrap_or(EntryId::MAX);
-            let found = self.found(connection, stream).await;
             for (_, sent, receipt) in self.sent.iter().filter(|(to, ..)| to == stream) {
                 match receipt.outcome().expect("a flush waits for receipts") {
                     Ok(id) => {

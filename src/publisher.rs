@@ -7,22 +7,34 @@
 //! not acknowledged is sent again with the same `event_id`.
 //!
 //! * [`queue`]: the hand-over between callers and the writer, bounded in events and bytes.
-//! * [`batch`]: requests that travel together.
-//! * [`writer`]: sends batches and counts replies.
+//! * [`batch`]: requests that travel together; [`record`]: their form on disk.
+//! * [`writer`]: the task that connects and keeps connected; [`session`]: sends batches and counts replies.
+//! * [`reconcile`], [`bounds`]: which events arrived before a connection was lost.
+//! * [`backlog`], [`storing`]: what redis can't take for now goes to disk, into the [`spool`].
 //! * [`receipt`]: what became of one event, for who asks.
 
+mod backlog;
 mod batch;
+mod bounds;
 mod config;
 mod error;
 mod queue;
 mod receipt;
+mod reconcile;
+mod record;
+mod session;
+mod spool;
 mod stats;
+mod storing;
 mod writer;
 
 use std::{
     cell::Cell,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,9 +48,10 @@ use crate::{
     shutdown::Shutdown,
 };
 
-pub use config::{GivenUp, OnGivenUp, PublisherConfig, SpoolConfig};
+pub use config::{GivenUp, OnGivenUp, PublisherConfig};
 pub use error::{DeliveryError, FlushError, Full, PublishError};
 pub use receipt::{Outcome, Receipt};
+pub use spool::{SpoolConfig, SpoolError};
 pub use stats::Stats;
 pub use writer::Writer;
 
@@ -60,6 +73,19 @@ pub use writer::Writer;
 #[derive(Clone, Debug)]
 pub struct Publisher {
     shared: Arc<Shared>,
+    /// Ends the writer with its last clone.
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Without it nobody can publish any more.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.is_orphaned.store(true, Ordering::Relaxed);
+        self.0.queue.close();
+    }
 }
 
 /// What callers and the writer share.
@@ -70,6 +96,8 @@ pub(crate) struct Shared {
     stats: Counters,
     /// Ends the writer, whatever it is waiting for.
     stop: Shutdown,
+    /// Everyone who could publish is gone, and nobody waits for what was accepted.
+    is_orphaned: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -84,6 +112,9 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// How long a closed publisher's writer may take to bring to disk what is left.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A scratch buffer larger than this is not kept.
 const KEPT_SCRATCH_BYTES: usize = 256 * 1024;
 
@@ -94,11 +125,20 @@ impl Publisher {
     pub fn new(settings: RedisSettings, config: PublisherConfig) -> (Self, Writer) {
         let queue = Queue::new(&config);
         let stats = Counters::default();
-        let shared = Arc::new(Shared { settings, config, queue, stats, stop: Shutdown::new() });
-        (Self { shared: shared.clone() }, Writer::new(shared))
+        let (stop, is_orphaned) = (Shutdown::new(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { settings, config, queue, stats, stop, is_orphaned });
+        let owner = Arc::new(Owner(shared.clone()));
+        (Self { shared: shared.clone(), _owner: Some(owner) }, Writer::new(shared))
     }
 
-    /// A publisher whose writer runs on the current tokio runtime until [`Publisher::close`].
+    /// This publisher for who watches it: such a clone does not keep it open.
+    #[cfg(feature = "python")]
+    pub(crate) fn watched(&self) -> Self {
+        Self { shared: self.shared.clone(), _owner: None }
+    }
+
+    /// A publisher whose writer runs on the current tokio runtime until [`Publisher::close`], or until its last clone is
+    /// dropped and everything is sent.
     pub fn start(settings: RedisSettings, config: PublisherConfig) -> Self {
         let (publisher, writer) = Self::new(settings, config);
         tokio::spawn(writer.run());
@@ -178,27 +218,26 @@ impl Publisher {
         queue.wait_progress(Instant::now().checked_add(timeout), |depth| queue.has_room(depth, full.needed))
     }
 
-    /// Waits until redis has everything accepted so far.
+    /// Waits until redis has everything accepted so far, and what an earlier publisher left in the spool.
     pub async fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
-        let accepted = self.shared.queue.depth().accepted;
-        let is_over = |depth: queue::Depth| depth.settled_before >= accepted;
-        let is_over = self.shared.queue.wait_progress_async(Some(timeout), is_over).await;
+        let is_over = self.shared.queue.wait_progress_async(Some(timeout), self.is_flushed()).await;
         self.flushed(is_over, timeout)
     }
 
     /// Like [`Publisher::flush`], holding this thread.
     pub fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
-        let accepted = self.shared.queue.depth().accepted;
-        let is_over = |depth: queue::Depth| depth.settled_before >= accepted;
-        let is_over = self.shared.queue.wait_progress(Instant::now().checked_add(timeout), is_over);
+        let is_over = self.shared.queue.wait_progress(Instant::now().checked_add(timeout), self.is_flushed());
         self.flushed(is_over, timeout)
+    }
+
+    fn is_flushed(&self) -> impl Fn(queue::Depth) -> bool + use<> {
+        let accepted = self.shared.queue.depth().accepted;
+        move |depth| depth.settled_before >= accepted && depth.inherited == 0
     }
 
     fn flushed(&self, is_over: bool, waited: Duration) -> Result<(), FlushError> {
         if !is_over {
-            let outstanding = self.shared.queue.depth().events;
-            let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
-            return Err(FlushError::Timeout { outstanding, waited, last_error });
+            return Err(self.unflushed(waited));
         }
         match self.shared.stats.take_given_up() {
             Some((count, reason)) => Err(FlushError::GivenUp { count, reason }),
@@ -206,27 +245,55 @@ impl Publisher {
         }
     }
 
+    fn unflushed(&self, waited: Duration) -> FlushError {
+        let depth = self.shared.queue.depth();
+        let outstanding = depth.events + self.shared.stats.spooled();
+        let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
+        FlushError::Timeout { outstanding, waited, last_error }
+    }
+
     /// Accepts no more events, waits until redis has those accepted, and ends the writer.
     ///
-    /// What redis does not have after `timeout` is given up; the error says how many.
+    /// What redis does not have after `timeout` is left in the spool; without one it is given up, and the error says
+    /// how many.
     pub async fn close(&self, timeout: Duration) -> Result<(), FlushError> {
-        self.shared.queue.close();
-        let flushed = self.flush(timeout).await;
+        let queue = &self.shared.queue;
+        queue.close();
+        let is_over = queue.wait_progress_async(Some(timeout), self.is_flushed()).await;
+        let unflushed = self.unflushed(timeout);
         self.shared.stop.cancel();
-        flushed
+        // Over when the writer has ended.
+        queue.wait_progress_async(Some(END_TIMEOUT), |_| false).await;
+        self.closed(is_over, unflushed)
     }
 
     /// Like [`Publisher::close`], holding this thread.
     pub fn close_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
-        self.shared.queue.close();
-        let flushed = self.flush_blocking(timeout);
+        let queue = &self.shared.queue;
+        queue.close();
+        let is_over = queue.wait_progress(Instant::now().checked_add(timeout), self.is_flushed());
+        let unflushed = self.unflushed(timeout);
         self.shared.stop.cancel();
-        flushed
+        queue.wait_progress(Instant::now().checked_add(END_TIMEOUT), |_| false);
+        self.closed(is_over, unflushed)
+    }
+
+    fn closed(&self, is_over: bool, unflushed: FlushError) -> Result<(), FlushError> {
+        if is_over {
+            return self.flushed(true, Duration::ZERO);
+        }
+        let is_all_on_disk = self.shared.queue.depth().events == 0 && !self.shared.stats.has_given_up();
+        if is_all_on_disk && self.shared.config.spool.is_some() { Ok(()) } else { Err(unflushed) }
     }
 
     /// Whether [`Publisher::close`] was called, or the writer has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.queue.is_closed()
+    }
+
+    /// Whether the writer has ended: everything is settled, on disk, or given up.
+    pub fn has_ended(&self) -> bool {
+        self.shared.queue.has_ended()
     }
 
     /// What was published so far, and what waits.
@@ -248,22 +315,50 @@ impl Publisher {
 // === impl Shared ===
 
 impl Shared {
+    fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::Relaxed)
+    }
+
     /// An event that the server will never take.
-    fn give_up(&self, stream: u16, reason: String, receipt: Option<&Arc<ReceiptState>>) {
-        let stream = self.queue.stream_name(stream);
-        self.stats.given_up(&stream, &reason);
-        if let Some(receipt) = receipt {
-            receipt.settle(&Err(DeliveryError::Refused { stream: stream.to_string(), reason }));
-        }
+    fn give_up(&self, stream: u16, request: &[u8], reason: String, receipt: Option<&Arc<ReceiptState>>) {
+        let stream = self.queue.stream(stream);
+        self.stats.given_up(&stream.name, &reason);
+        self.tell(
+            &stream,
+            request,
+            DeliveryError::Refused { stream: stream.name.to_string(), reason },
+            receipt,
+        );
     }
 
     /// An event that was accepted but can't be sent any more.
-    fn abandon(&self, stream: u16, receipt: Option<&Arc<ReceiptState>>) {
-        let stream = self.queue.stream_name(stream);
+    fn abandon(&self, stream: u16, request: &[u8], receipt: Option<&Arc<ReceiptState>>) {
+        let stream = self.queue.stream(stream);
         let last_error = self.stats.last_error().unwrap_or_else(|| "none".to_owned());
-        self.stats.abandoned(&stream);
+        self.stats.abandoned(&stream.name);
+        let error = DeliveryError::Abandoned { stream: stream.name.to_string(), last_error };
+        self.tell(&stream, request, error, receipt);
+    }
+
+    /// An event that the next publisher sends.
+    fn left_on_disk(&self, receipt: Option<Arc<ReceiptState>>) {
+        let (Some(receipt), Some(spool)) = (receipt, &self.config.spool) else { return };
+        receipt.settle(&Err(DeliveryError::Spooled { spool: spool.dir.display().to_string() }));
+    }
+
+    fn tell(
+        &self,
+        stream: &record::Stream,
+        request: &[u8],
+        error: DeliveryError,
+        receipt: Option<&Arc<ReceiptState>>,
+    ) {
+        if let Some(OnGivenUp(hook)) = &self.config.on_given_up {
+            let fields = encode::read_pairs(stream.body(request)).unwrap_or_default();
+            hook(&GivenUp { stream: &stream.name, fields, error: &error });
+        }
         if let Some(receipt) = receipt {
-            receipt.settle(&Err(DeliveryError::Abandoned { stream: stream.to_string(), last_error }));
+            receipt.settle(&Err(error));
         }
     }
 }

@@ -61,11 +61,9 @@ pub enum DeliveryError {
     },
     /// The publisher ended before redis had it; it is on disk, and the next publisher with this spool sends it.
     #[error(
-        "the publisher ended before redis had the event for {stream}; it is in the spool {spool}, from where the next publisher sends it"
+        "the publisher ended before redis had the event; it is in the spool {spool}, from where the next publisher sends it"
     )]
     Spooled {
-        /// The stream it is meant for.
-        stream: String,
         /// The spool's directory.
         spool: String,
     },

@@ -103,7 +103,7 @@ module-release: tools
 bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
 
 bench-publish: module-release redis ## Publishing alone
-	PYTHONPATH=tests $(BIN)/python benches/publish.py
+	PYTHONPATH=tests:benches $(BIN)/python benches/publish.py
 
 bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release

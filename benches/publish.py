@@ -3,7 +3,7 @@
 Every contender writes the same eleven-field inference event to a private Redis with `MAXLEN ~ 1000000`. They take
 turns; medians of several rounds are printed. "events/s" is until Redis has acknowledged all of them. "caller us"
 is the CPU time of the calling thread per event, "process us" that of the whole process, with our writer's thread.
-Then: how long a lone call takes, and how much memory a full queue has.
+Then: how long a lone call takes, how much memory a full queue has, how fast events go to disk and back.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from publishing import ours
 from publishing.contest import print_contest
 from publishing.lone import print_lone_calls
 from publishing.memory import print_memory
+from publishing.spool import print_spool
 
-PARTS = ("contest", "lone", "memory")
+PARTS = ("contest", "lone", "memory", "spool")
 
 
 def entry_as_written(server: RedisServer) -> list[str]:
@@ -48,6 +49,8 @@ def main() -> None:
             print_lone_calls(server.url, fields)
     if "memory" in parts:
         print_memory()
+    if "spool" in parts:
+        print_spool()
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ Contender = Callable[[str, list[str], int], None]
 """Publishes so many events to a URL; others' are given the entry's fields as they stand in Redis."""
 
 
-def publisher(url: str, **settings: Any) -> synapse_rs.Publisher:
+def publisher(url: str, *, maxlen: int = MAXLEN, **settings: Any) -> synapse_rs.Publisher:
     """A publisher as Cyrex would make it."""
-    return synapse_rs.Publisher(url, source="cyrex", maxlen=MAXLEN, **settings)
+    return synapse_rs.Publisher(url, source="cyrex", maxlen=maxlen, **settings)
 
 
 def publish_keywords(url: str, _: list[str], events: int) -> None:

@@ -7,21 +7,34 @@
 //! not acknowledged is sent again with the same `event_id`.
 //!
 //! * [`queue`]: the hand-over between callers and the writer, bounded in events and bytes.
-//! * [`batch`]: requests that travel together.
-//! * [`writer`]: sends batches and counts replies.
+//! * [`batch`]: requests that travel together; [`record`]: their form on disk.
+//! * [`writer`]: the task that connects and keeps connected; [`session`]: sends batches and counts replies.
+//! * [`reconcile`], [`bounds`]: which events arrived before a connection was lost.
+//! * [`backlog`], [`storing`]: what redis can't take for now goes to disk, into the [`spool`].
 //! * [`receipt`]: what became of one event, for who asks.
 
+mod backlog;
 mod batch;
+mod bounds;
+mod config;
+mod error;
 mod queue;
 mod receipt;
+mod reconcile;
+mod record;
+mod session;
+mod spool;
 mod stats;
+mod storing;
 mod writer;
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,131 +42,18 @@ use self::{queue::Queue, receipt::ReceiptState, stats::Counters};
 use crate::{
     config::RedisSettings,
     event::{
-        Event, InvalidEvent,
-        encode::{self, Encoded, Limits},
+        Event,
+        encode::{self, Encoded},
     },
     shutdown::Shutdown,
 };
 
+pub use config::{GivenUp, OnGivenUp, PublisherConfig};
+pub use error::{DeliveryError, FlushError, Full, PublishError};
 pub use receipt::{Outcome, Receipt};
+pub use spool::{SpoolConfig, SpoolError};
 pub use stats::Stats;
 pub use writer::Writer;
-
-/// How a publisher behaves.
-#[derive(Clone, Debug)]
-pub struct PublisherConfig {
-    /// The value of `source` for events that name none.
-    pub source: String,
-    /// The hard limit of a stream's length, sent as `MAXLEN ~`; 0 for none. Default 1,000,000.
-    pub maxlen: u64,
-    /// The hard limit of single streams.
-    pub stream_maxlen: HashMap<String, u64>,
-    /// How many events may be accepted and not acknowledged. Default 1,000,000.
-    pub queue_events: u64,
-    /// How many bytes of requests may be accepted and not acknowledged. Default 64 MiB.
-    pub queue_bytes: u64,
-    /// How long to wait for more before a request is sent to an idle server. Default 0.
-    pub linger: Duration,
-    /// How many bytes are written at once at most, unless one event is larger. Default 512 KiB.
-    pub max_batch_bytes: usize,
-    /// What an event may have.
-    pub limits: Limits,
-}
-
-impl Default for PublisherConfig {
-    fn default() -> Self {
-        Self {
-            source: "synapse".to_owned(),
-            maxlen: 1_000_000,
-            stream_maxlen: HashMap::new(),
-            queue_events: 1_000_000,
-            queue_bytes: 64 * 1024 * 1024,
-            linger: Duration::ZERO,
-            max_batch_bytes: 512 * 1024,
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// How full a queue was when an event found no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// Events accepted and not acknowledged.
-    pub events: u64,
-    /// Bytes of their requests.
-    pub bytes: u64,
-    /// Bytes that the refused event's request has.
-    pub needed: u64,
-}
-
-/// Why an event was not accepted. Nothing of it was written.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The event is not of the shape its stream asks for.
-    #[error(transparent)]
-    InvalidEvent(#[from] InvalidEvent),
-    /// No stream can have this name.
-    #[error("{stream:?} can't be written to: {reason}")]
-    InvalidStream {
-        /// The name given.
-        stream: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Redis takes events more slowly than they come, or not at all.
-    #[error(
-        "the queue is full: {} events ({} bytes) wait for redis; publish more slowly, wait for room, or raise queue_events or queue_bytes",
-        .0.events, .0.bytes
-    )]
-    QueueFull(Full),
-    /// The publisher was closed.
-    #[error("the publisher is closed; make a new one")]
-    Closed,
-}
-
-/// Why an accepted event is not on its stream.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeliveryError {
-    /// The server refuses this event for good.
-    #[error("redis refused the event for {stream}: {reason}")]
-    Refused {
-        /// The stream it was meant for.
-        stream: String,
-        /// The server's words, starting with its code, for example `WRONGTYPE`.
-        reason: String,
-    },
-    /// The publisher ended before redis had it.
-    #[error("the publisher ended before redis had the event for {stream}; the last error was: {last_error}")]
-    Abandoned {
-        /// The stream it was meant for.
-        stream: String,
-        /// Why it could not be sent.
-        last_error: String,
-    },
-}
-
-/// What a flush could not say of all events: that redis has them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FlushError {
-    /// Some are still on their way.
-    #[error("{outstanding} events are not acknowledged after {waited:?}; the last error was: {last_error}")]
-    Timeout {
-        /// Events accepted and not acknowledged.
-        outstanding: u64,
-        /// How long the flush waited.
-        waited: Duration,
-        /// Why they could not be sent, or `none`.
-        last_error: String,
-    },
-    /// Some were given up since the last flush.
-    #[error("{count} events were given up, the last because: {reason}")]
-    GivenUp {
-        /// How many.
-        count: u64,
-        /// Why the last one was.
-        reason: String,
-    },
-}
 
 /// Accepts events and has them sent. Clones share one queue; see the [module](self) for how it works.
 ///
@@ -173,6 +73,19 @@ pub enum FlushError {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     shared: Arc<Shared>,
+    /// Ends the writer with its last clone.
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Without it nobody can publish any more.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.is_orphaned.store(true, Ordering::Relaxed);
+        self.0.queue.close();
+    }
 }
 
 /// What callers and the writer share.
@@ -183,6 +96,8 @@ pub(crate) struct Shared {
     stats: Counters,
     /// Ends the writer, whatever it is waiting for.
     stop: Shutdown,
+    /// Everyone who could publish is gone, and nobody waits for what was accepted.
+    is_orphaned: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -197,6 +112,9 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// How long a closed publisher's writer may take to bring to disk what is left.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A scratch buffer larger than this is not kept.
 const KEPT_SCRATCH_BYTES: usize = 256 * 1024;
 
@@ -207,11 +125,20 @@ impl Publisher {
     pub fn new(settings: RedisSettings, config: PublisherConfig) -> (Self, Writer) {
         let queue = Queue::new(&config);
         let stats = Counters::default();
-        let shared = Arc::new(Shared { settings, config, queue, stats, stop: Shutdown::new() });
-        (Self { shared: shared.clone() }, Writer::new(shared))
+        let (stop, is_orphaned) = (Shutdown::new(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { settings, config, queue, stats, stop, is_orphaned });
+        let owner = Arc::new(Owner(shared.clone()));
+        (Self { shared: shared.clone(), _owner: Some(owner) }, Writer::new(shared))
     }
 
-    /// A publisher whose writer runs on the current tokio runtime until [`Publisher::close`].
+    /// This publisher for who watches it: such a clone does not keep it open.
+    #[cfg(feature = "python")]
+    pub(crate) fn watched(&self) -> Self {
+        Self { shared: self.shared.clone(), _owner: None }
+    }
+
+    /// A publisher whose writer runs on the current tokio runtime until [`Publisher::close`], or until its last clone is
+    /// dropped and everything is sent.
     pub fn start(settings: RedisSettings, config: PublisherConfig) -> Self {
         let (publisher, writer) = Self::new(settings, config);
         tokio::spawn(writer.run());
@@ -291,27 +218,26 @@ impl Publisher {
         queue.wait_progress(Instant::now().checked_add(timeout), |depth| queue.has_room(depth, full.needed))
     }
 
-    /// Waits until redis has everything accepted so far.
+    /// Waits until redis has everything accepted so far, and what an earlier publisher left in the spool.
     pub async fn flush(&self, timeout: Duration) -> Result<(), FlushError> {
-        let accepted = self.shared.queue.depth().accepted;
-        let is_over = |depth: queue::Depth| depth.settled_before >= accepted;
-        let is_over = self.shared.queue.wait_progress_async(Some(timeout), is_over).await;
+        let is_over = self.shared.queue.wait_progress_async(Some(timeout), self.is_flushed()).await;
         self.flushed(is_over, timeout)
     }
 
     /// Like [`Publisher::flush`], holding this thread.
     pub fn flush_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
-        let accepted = self.shared.queue.depth().accepted;
-        let is_over = |depth: queue::Depth| depth.settled_before >= accepted;
-        let is_over = self.shared.queue.wait_progress(Instant::now().checked_add(timeout), is_over);
+        let is_over = self.shared.queue.wait_progress(Instant::now().checked_add(timeout), self.is_flushed());
         self.flushed(is_over, timeout)
+    }
+
+    fn is_flushed(&self) -> impl Fn(queue::Depth) -> bool + use<> {
+        let accepted = self.shared.queue.depth().accepted;
+        move |depth| depth.settled_before >= accepted && depth.inherited == 0
     }
 
     fn flushed(&self, is_over: bool, waited: Duration) -> Result<(), FlushError> {
         if !is_over {
-            let outstanding = self.shared.queue.depth().events;
-            let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
-            return Err(FlushError::Timeout { outstanding, waited, last_error });
+            return Err(self.unflushed(waited));
         }
         match self.shared.stats.take_given_up() {
             Some((count, reason)) => Err(FlushError::GivenUp { count, reason }),
@@ -319,27 +245,55 @@ impl Publisher {
         }
     }
 
+    fn unflushed(&self, waited: Duration) -> FlushError {
+        let depth = self.shared.queue.depth();
+        let outstanding = depth.events + self.shared.stats.spooled();
+        let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
+        FlushError::Timeout { outstanding, waited, last_error }
+    }
+
     /// Accepts no more events, waits until redis has those accepted, and ends the writer.
     ///
-    /// What redis does not have after `timeout` is given up; the error says how many.
+    /// What redis does not have after `timeout` is left in the spool; without one it is given up, and the error says
+    /// how many.
     pub async fn close(&self, timeout: Duration) -> Result<(), FlushError> {
-        self.shared.queue.close();
-        let flushed = self.flush(timeout).await;
+        let queue = &self.shared.queue;
+        queue.close();
+        let is_over = queue.wait_progress_async(Some(timeout), self.is_flushed()).await;
+        let unflushed = self.unflushed(timeout);
         self.shared.stop.cancel();
-        flushed
+        // Over when the writer has ended.
+        queue.wait_progress_async(Some(END_TIMEOUT), |_| false).await;
+        self.closed(is_over, unflushed)
     }
 
     /// Like [`Publisher::close`], holding this thread.
     pub fn close_blocking(&self, timeout: Duration) -> Result<(), FlushError> {
-        self.shared.queue.close();
-        let flushed = self.flush_blocking(timeout);
+        let queue = &self.shared.queue;
+        queue.close();
+        let is_over = queue.wait_progress(Instant::now().checked_add(timeout), self.is_flushed());
+        let unflushed = self.unflushed(timeout);
         self.shared.stop.cancel();
-        flushed
+        queue.wait_progress(Instant::now().checked_add(END_TIMEOUT), |_| false);
+        self.closed(is_over, unflushed)
+    }
+
+    fn closed(&self, is_over: bool, unflushed: FlushError) -> Result<(), FlushError> {
+        if is_over {
+            return self.flushed(true, Duration::ZERO);
+        }
+        let is_all_on_disk = self.shared.queue.depth().events == 0 && !self.shared.stats.has_given_up();
+        if is_all_on_disk && self.shared.config.spool.is_some() { Ok(()) } else { Err(unflushed) }
     }
 
     /// Whether [`Publisher::close`] was called, or the writer has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.queue.is_closed()
+    }
+
+    /// Whether the writer has ended: everything is settled, on disk, or given up.
+    pub fn has_ended(&self) -> bool {
+        self.shared.queue.has_ended()
     }
 
     /// What was published so far, and what waits.
@@ -361,22 +315,50 @@ impl Publisher {
 // === impl Shared ===
 
 impl Shared {
+    fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::Relaxed)
+    }
+
     /// An event that the server will never take.
-    fn give_up(&self, stream: u16, reason: String, receipt: Option<&Arc<ReceiptState>>) {
-        let stream = self.queue.stream_name(stream);
-        self.stats.given_up(&stream, &reason);
-        if let Some(receipt) = receipt {
-            receipt.settle(&Err(DeliveryError::Refused { stream: stream.to_string(), reason }));
-        }
+    fn give_up(&self, stream: u16, request: &[u8], reason: String, receipt: Option<&Arc<ReceiptState>>) {
+        let stream = self.queue.stream(stream);
+        self.stats.given_up(&stream.name, &reason);
+        self.tell(
+            &stream,
+            request,
+            DeliveryError::Refused { stream: stream.name.to_string(), reason },
+            receipt,
+        );
     }
 
     /// An event that was accepted but can't be sent any more.
-    fn abandon(&self, stream: u16, receipt: Option<&Arc<ReceiptState>>) {
-        let stream = self.queue.stream_name(stream);
+    fn abandon(&self, stream: u16, request: &[u8], receipt: Option<&Arc<ReceiptState>>) {
+        let stream = self.queue.stream(stream);
         let last_error = self.stats.last_error().unwrap_or_else(|| "none".to_owned());
-        self.stats.abandoned(&stream);
+        self.stats.abandoned(&stream.name);
+        let error = DeliveryError::Abandoned { stream: stream.name.to_string(), last_error };
+        self.tell(&stream, request, error, receipt);
+    }
+
+    /// An event that the next publisher sends.
+    fn left_on_disk(&self, receipt: Option<Arc<ReceiptState>>) {
+        let (Some(receipt), Some(spool)) = (receipt, &self.config.spool) else { return };
+        receipt.settle(&Err(DeliveryError::Spooled { spool: spool.dir.display().to_string() }));
+    }
+
+    fn tell(
+        &self,
+        stream: &record::Stream,
+        request: &[u8],
+        error: DeliveryError,
+        receipt: Option<&Arc<ReceiptState>>,
+    ) {
+        if let Some(OnGivenUp(hook)) = &self.config.on_given_up {
+            let fields = encode::read_pairs(stream.body(request)).unwrap_or_default();
+            hook(&GivenUp { stream: &stream.name, fields, error: &error });
+        }
         if let Some(receipt) = receipt {
-            receipt.settle(&Err(DeliveryError::Abandoned { stream: stream.to_string(), last_error }));
+            receipt.settle(&Err(error));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod ack;
 pub(crate) mod append;
+pub(crate) mod append_connection;
 mod blocking;
 pub mod claim;
 mod connection;

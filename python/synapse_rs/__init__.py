@@ -30,7 +30,7 @@ from synapse_rs.errors import (
     SynapseError,
 )
 from synapse_rs.events import Event
-from synapse_rs.publisher import Publisher
+from synapse_rs.publisher import Publisher, PublisherStats
 from synapse_rs.reading import tail
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Event",
     "InvalidEvent",
     "Publisher",
+    "PublisherStats",
     "QueueFull",
     "Receipt",
     "Reject",

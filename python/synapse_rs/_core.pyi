@@ -1,11 +1,28 @@
-from collections.abc import Awaitable, Generator, Iterable, Mapping
-from typing import Any, Self, final
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from os import PathLike
+from typing import Any, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
 from synapse_rs.events import Event
+from synapse_rs.publisher import PublisherStats
 
-__all__ = ["Delivery", "Filter", "Publisher", "Receipt", "Subscription", "Tail", "flush_all", "stop"]
+__all__ = [
+    "Delivery",
+    "Filter",
+    "Letters",
+    "Publisher",
+    "Receipt",
+    "Subscription",
+    "Tail",
+    "end_records",
+    "flush_all",
+    "set_record_level",
+    "stop",
+    "take_records",
+]
+
+_OnError: TypeAlias = Callable[[str, dict[str, Any], Exception], object]
 
 @disjoint_base
 class Publisher:
@@ -18,9 +35,13 @@ class Publisher:
         stream_maxlen: Mapping[str, int] | None = None,
         queue_events: int = 1_000_000,
         queue_bytes: int = ...,
-        on_full: str | None = None,
+        on_full: Literal["wait", "raise", "spool", "drop"] | None = None,
+        spool_dir: str | PathLike[str] | None = None,
+        spool_bytes: int = ...,
+        on_error: _OnError | None = None,
         linger: float = 0.0,
         timeout: float = 30.0,
+        response_timeout: float = 30.0,
         max_batch_bytes: int = ...,
         max_entry_bytes: int = ...,
         max_fields: int = 128,
@@ -45,10 +66,61 @@ class Publisher:
         error: str | None = None,
         **extra: Any,
     ) -> None: ...
+    def publish_model_ready(
+        self,
+        *,
+        model_name: str,
+        version: str,
+        registry_path: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        model_type: str | None = None,
+        accuracy: float | None = None,
+        size_mb: float | None = None,
+        **extra: Any,
+    ) -> None: ...
+    def publish_training(
+        self,
+        *,
+        model_name: str,
+        event: str | None = None,
+        experiment_id: str | None = None,
+        status: str | None = None,
+        step: int | None = None,
+        progress: float | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        training_run_request_id: str | None = None,
+        **extra: Any,
+    ) -> None: ...
+    def publish_platform(
+        self,
+        *,
+        event: str,
+        service: str,
+        action: str,
+        user_id: str | None = None,
+        organization_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **extra: Any,
+    ) -> None: ...
+    def publish_agi_decision(
+        self,
+        *,
+        decision_type: str | None = None,
+        action: Mapping[str, Any] | None = None,
+        target_service: str | None = None,
+        reasoning: str | None = None,
+        confidence: float | None = None,
+        **extra: Any,
+    ) -> None: ...
+    def publish_error(
+        self, *, error_type: str, error_message: str, context: Mapping[str, Any] | None = None, **extra: Any
+    ) -> None: ...
     def send(self, stream: str, event: Any) -> Receipt: ...
     def flush(self, timeout: float = 5.0) -> None: ...
     def flush_async(self, timeout: float = 5.0) -> Awaitable[None]: ...
-    def stats(self) -> dict[str, Any]: ...
+    def stats(self) -> PublisherStats: ...
     def close(self, timeout: float = 5.0) -> None: ...
     def close_async(self, timeout: float = 5.0) -> Awaitable[None]: ...
     @property
@@ -104,5 +176,12 @@ class Tail:
     ) -> Awaitable[Tail]: ...
     def next(self) -> Awaitable[list[Event]]: ...
 
+@final
+class Letters:
+    def take(self) -> tuple[_OnError | None, list[tuple[str, dict[str, Any], Exception]], int] | None: ...
+
+def take_records() -> tuple[list[tuple[int, str, str | None, int, str, float]], int] | None: ...
+def end_records(timeout: float) -> None: ...
+def set_record_level(level: int) -> None: ...
 def flush_all(timeout: float) -> list[str]: ...
 def stop() -> None: ...

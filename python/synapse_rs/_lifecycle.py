@@ -5,7 +5,7 @@ import logging
 import multiprocessing
 from multiprocessing.util import Finalize, register_after_fork
 
-from synapse_rs import _core
+from synapse_rs import _background, _core
 
 FLUSH_AT_EXIT_S = 5.0
 """How long the end of the process may be held up for events that Redis does not have yet."""
@@ -14,10 +14,13 @@ _log = logging.getLogger("synapse_rs")
 
 
 def _flush() -> None:
-    for failure in _core.flush_all(FLUSH_AT_EXIT_S):
-        _log.error("events were lost at exit: %s", failure)
-    # The background thread must not come back to an interpreter that is being torn down.
-    _core.stop()
+    try:
+        for failure in _core.flush_all(FLUSH_AT_EXIT_S):
+            _log.error("events were lost at exit: %s", failure)
+    finally:
+        # No thread must come back to an interpreter that is being torn down.
+        _core.stop()
+        _background.end()
 
 
 def _finalize() -> None:

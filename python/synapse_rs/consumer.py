@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
 
-from synapse_rs import _core
+from synapse_rs import _background, _core
 from synapse_rs.answers import describe, printable
 from synapse_rs.decoding import decoder
 from synapse_rs.errors import Closed
@@ -132,6 +132,7 @@ class Consumer(Generic[T]):
             raise ValueError(f"concurrency is {concurrency}, expected 1 to {_MAX_CONCURRENCY}")
         if handler_timeout is not None and not handler_timeout > 0:
             raise ValueError(f"handler_timeout is {handler_timeout}, expected more than 0 seconds, or None")
+        _background.refresh_level()
         self._url = url
         self._condition = None if where is None else dict(where)
         self._concurrency = concurrency

@@ -1,9 +1,38 @@
 """Publishing: events are accepted at once, and sent by one background thread per process."""
 
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 from synapse_rs import _core
+
+
+class PublisherStats(TypedDict):
+    """What a publisher has done in this process so far, and what waits."""
+
+    queued: int
+    """Events that wait to be written to Redis."""
+    in_flight: int
+    """Events written, and not acknowledged."""
+    outstanding_bytes: int
+    """Bytes of those queued and in flight."""
+    published: int
+    """Events that Redis has."""
+    retried: int
+    """Events sent again, since the connection broke or Redis refused them for the moment."""
+    spooled: int
+    """Events on disk that Redis does not have yet."""
+    spooled_bytes: int
+    """Bytes of theirs."""
+    failed: int
+    """Events given up: Redis refuses them for good, or the publisher ended first."""
+    dropped: int
+    """Events for which there was no room, with `on_full="drop"`."""
+    possible_duplicates: int
+    """Of those retried: sent again without knowing whether they had arrived; their `event_id` is the same."""
+    lost_connections: int
+    """Connections that ended or did not come to be."""
+    last_error: str | None
+    """Why events wait, or why the last one was given up."""
 
 
 class Publisher(_core.Publisher):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from synapse_rs import _core
+from synapse_rs import _background, _core
 from synapse_rs.events import Event
 
 
@@ -28,6 +28,7 @@ async def tail(
     """
     if isinstance(streams, str) or not streams:
         raise ValueError(f"streams is {streams!r}, expected a list of at least one name")
+    _background.refresh_level()
     reader = await _core.Tail.open(url, list(streams), after=after, condition=where)
     while True:
         for event in await reader.next():

@@ -3,24 +3,23 @@
 //! Callers append whole requests under one short lock. The writer takes whole batches. The
 //! invariants, which hold whenever the lock is free:
 //!
-//! * `events` and `bytes` count what was accepted and is not settled, queued or in flight, and never
-//!   exceed the limits.
-//! * `ready_bytes` is the size of the batches in `ready`.
-//! * `wake_at` is `usize::MAX` unless the writer waits for that many bytes to be ready; whoever
-//!   brings `ready_bytes` there sets it back and wakes the writer. So the writer is woken once, and
-//!   only when it sleeps.
+//! * `events` and `bytes` count what was accepted and is neither settled nor on disk, queued or in flight; they
+//!   exceed the limits by one event at most, and only if it came first.
+//! * `ready_events` and `ready_bytes` are those of the batches in `ready`.
+//! * `asleep` is set while the writer waits, and then `ready` does not hold what it waits for; whoever brings it there
+//!   takes the waker out and wakes the writer. So the writer is woken once, and only when it sleeps.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{Full, PublishError, PublisherConfig, batch::Batch, receipt::ReceiptState};
-use crate::stream::append::AppendHead;
+use super::{Full, PublishError, PublisherConfig, batch::Batch, receipt::ReceiptState, record::Stream};
 
 /// A writer that has requests in flight is woken when this much has gathered for the next batch.
 pub(super) const WORTH_SENDING_BYTES: usize = 32 * 1024;
@@ -39,7 +38,6 @@ pub(super) struct Queue {
     /// Something was settled: there may be room, or a flush may be over.
     progress: Condvar,
     progress_async: Notify,
-    writer: Notify,
     max_events: u64,
     max_bytes: u64,
     batch_bytes: usize,
@@ -50,20 +48,41 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Batch>,
+    ready_events: u64,
     ready_bytes: usize,
     spare: Vec<Batch>,
-    heads: HashMap<Box<str>, (u16, AppendHead)>,
-    stream_names: Vec<Arc<str>>,
-    wake_at: usize,
+    places: HashMap<Box<str>, u16>,
+    streams: Vec<Stream>,
+    asleep: Option<(Waker, Wanted)>,
     accepted: u64,
     settled_before: u64,
-    /// Accepted and not settled.
+    /// Accepted, and neither settled nor on disk.
     events: u64,
     bytes: u64,
+    /// On disk from earlier publishers, and not settled.
+    inherited: u64,
     /// How many callers wait for progress.
     flushing: usize,
     closed: bool,
     ended: bool,
+}
+
+/// What the writer waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// So many bytes are ready; or any at all, if somebody waits for a flush.
+    bytes: usize,
+    /// The queue is nearly full.
+    crowd: bool,
+}
+
+impl Wanted {
+    /// Anything to send.
+    pub(super) const ANYTHING: Self = Self { bytes: 1, crowd: false };
+    /// Enough for a batch of its own.
+    pub(super) const A_BATCH: Self = Self { bytes: WORTH_SENDING_BYTES, crowd: false };
+    /// A queue that is nearly full.
+    pub(super) const A_CROWD: Self = Self { bytes: usize::MAX, crowd: true };
 }
 
 /// What is queued and in flight.
@@ -73,14 +92,16 @@ pub(super) struct Depth {
     pub settled_before: u64,
     pub events: u64,
     pub bytes: u64,
+    pub inherited: u64,
     pub queued: u64,
     pub queued_bytes: usize,
 }
 
 impl State {
-    /// Whether to send now what has gathered: there is enough of it, or someone waits.
-    fn is_worth(&self, worth: usize) -> bool {
-        self.ready_bytes >= worth.max(1) || (self.ready_bytes > 0 && (self.flushing > 0 || self.closed))
+    /// Whether so many bytes are ready; a flush makes do with less.
+    fn has(&self, bytes: usize) -> bool {
+        let is_urgent = self.flushing > 0 || self.closed;
+        self.ready_bytes >= bytes || (is_urgent && bytes < usize::MAX && self.ready_bytes > 0)
     }
 
     fn depth(&self) -> Depth {
@@ -89,7 +110,8 @@ impl State {
             settled_before: self.settled_before,
             events: self.events,
             bytes: self.bytes,
-            queued: self.ready.iter().map(|batch| batch.len() as u64).sum(),
+            inherited: self.inherited,
+            queued: self.ready_events,
             queued_bytes: self.ready_bytes,
         }
     }
@@ -98,10 +120,9 @@ impl State {
 impl Queue {
     pub(super) fn new(config: &PublisherConfig) -> Self {
         Self {
-            state: Mutex::new(State { wake_at: usize::MAX, ..State::default() }),
+            state: Mutex::default(),
             progress: Condvar::new(),
             progress_async: Notify::new(),
-            writer: Notify::new(),
             max_events: config.queue_events,
             max_bytes: config.queue_bytes,
             batch_bytes: config.max_batch_bytes,
@@ -123,10 +144,11 @@ impl Queue {
         if state.closed {
             return Err(PublishError::Closed);
         }
-        if !state.heads.contains_key(stream) {
-            self.add_stream(state, stream)?;
-        }
-        let (index, head) = &state.heads[stream];
+        let place = match state.places.get(stream) {
+            Some(place) => *place,
+            None => self.add_stream(state, stream)?,
+        };
+        let head = &state.streams[usize::from(place)].head;
         let mut count = itoa::Buffer::new();
         let count = count.format(head.arguments + 2 * fields).as_bytes();
         let parts = [b"*", count, b"\r\n", &head.text, body];
@@ -138,77 +160,129 @@ impl Queue {
                 needed: len as u64,
             }));
         }
-        let index = *index;
         let batch = open_batch(&mut state.ready, &mut state.spare, self.batch_bytes, len, state.accepted);
-        batch.push(&parts, index, receipt);
+        batch.push(&parts, place, receipt);
         state.accepted += 1;
         state.events += 1;
         state.bytes += len as u64;
+        state.ready_events += 1;
         state.ready_bytes += len;
-        let wake = state.ready_bytes >= state.wake_at;
-        if wake {
-            state.wake_at = usize::MAX;
-        }
+        let waker = self.wake_up(state);
         drop(guard);
-        if wake {
-            self.writer.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
         }
         Ok(())
     }
 
-    fn add_stream(&self, state: &mut State, stream: &str) -> Result<(), PublishError> {
+    /// The writer's waker, if it sleeps and what it waits for is there.
+    fn wake_up(&self, state: &mut State) -> Option<Waker> {
+        let (_, wanted) = state.asleep.as_ref()?;
+        if self.meets(state, *wanted) { state.asleep.take().map(|(waker, _)| waker) } else { None }
+    }
+
+    fn meets(&self, state: &State, wanted: Wanted) -> bool {
+        state.has(wanted.bytes) || (wanted.crowd && self.is_crowded(state))
+    }
+
+    /// Three quarters full: time to make room, for who can.
+    fn is_crowded(&self, state: &State) -> bool {
+        state.events >= self.max_events - self.max_events / 4
+            || state.bytes >= self.max_bytes - self.max_bytes / 4
+    }
+
+    fn add_stream(&self, state: &mut State, stream: &str) -> Result<u16, PublishError> {
         let invalid = |reason: String| PublishError::InvalidStream { stream: stream.to_owned(), reason };
         if stream.is_empty() || stream.len() > MAX_STREAM_NAME_BYTES {
             return Err(invalid(format!("a stream's name has 1 to {MAX_STREAM_NAME_BYTES} bytes")));
         }
-        if state.heads.len() >= MAX_STREAMS {
+        if state.streams.len() >= MAX_STREAMS {
             return Err(invalid(format!("one publisher writes to at most {MAX_STREAMS} streams")));
         }
         let maxlen = self.stream_maxlen.get(stream).copied().unwrap_or(self.maxlen);
-        let index = u16::try_from(state.heads.len()).expect("bounded by MAX_STREAMS");
-        state.heads.insert(stream.into(), (index, AppendHead::new(stream, maxlen)));
-        state.stream_names.push(stream.into());
-        Ok(())
+        let place = u16::try_from(state.streams.len()).expect("bounded by MAX_STREAMS");
+        state.places.insert(stream.into(), place);
+        state.streams.push(Stream::new(stream, maxlen));
+        Ok(place)
     }
 
-    /// The name of a stream by its place.
-    pub(super) fn stream_name(&self, index: u16) -> Arc<str> {
-        self.state.lock().stream_names[usize::from(index)].clone()
-    }
-
-    /// Takes the oldest batch if at least `worth` bytes are ready.
-    pub(super) fn take(&self, worth: usize) -> Option<Batch> {
+    /// The place of a stream, for events that come from disk.
+    pub(super) fn place_of(&self, stream: &str) -> Result<u16, PublishError> {
         let mut state = self.state.lock();
-        if !state.is_worth(worth) {
+        match state.places.get(stream) {
+            Some(place) => Ok(*place),
+            None => self.add_stream(&mut state, stream),
+        }
+    }
+
+    /// A stream by its place.
+    pub(super) fn stream(&self, place: u16) -> Stream {
+        self.state.lock().streams[usize::from(place)].clone()
+    }
+
+    /// All streams, each at its place.
+    pub(super) fn streams(&self) -> Vec<Stream> {
+        self.state.lock().streams.clone()
+    }
+
+    /// Takes the oldest batch, if what is wanted is there.
+    pub(super) fn take(&self, wanted: Wanted) -> Option<Batch> {
+        let mut state = self.state.lock();
+        if !self.meets(&state, wanted) {
             return None;
         }
         let batch = state.ready.pop_front()?;
+        state.ready_events -= batch.len() as u64;
         state.ready_bytes -= batch.buffered_bytes();
         Some(batch)
     }
 
-    /// Waits until at least `worth` bytes are ready, or the queue is closed.
-    pub(super) async fn ready(&self, worth: usize) {
-        loop {
-            {
-                let mut state = self.state.lock();
-                if state.is_worth(worth) || state.closed {
-                    state.wake_at = usize::MAX;
-                    return;
-                }
-                state.wake_at = worth.max(1);
-            }
-            self.writer.notified().await;
+    /// Puts back what was taken last.
+    pub(super) fn put_back(&self, batch: Batch) {
+        let mut state = self.state.lock();
+        state.ready_events += batch.len() as u64;
+        state.ready_bytes += batch.buffered_bytes();
+        state.ready.push_front(batch);
+    }
+
+    /// Waits until what is wanted is there, or the queue is closed. For the writer alone.
+    pub(super) fn ready(&self, wanted: Wanted) -> impl Future<Output = ()> + '_ {
+        std::future::poll_fn(move |cx| self.poll_ready(wanted, cx))
+    }
+
+    fn poll_ready(&self, wanted: Wanted, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if self.meets(&state, wanted) || state.closed {
+            state.asleep = None;
+            return Poll::Ready(());
         }
+        state.asleep = Some((cx.waker().clone(), wanted));
+        Poll::Pending
     }
 
     /// The writer says what was settled, and the number below which everything is.
     pub(super) fn settled(&self, events: u64, bytes: u64, settled_before: u64) {
         let mut state = self.state.lock();
+        state.settled_before = settled_before;
+        self.make_room(state, events, bytes);
+    }
+
+    /// The writer says what is on disk now: it takes no room any more, but is not settled.
+    pub(super) fn spooled(&self, events: u64, bytes: u64) {
+        self.make_room(self.state.lock(), events, bytes);
+    }
+
+    fn make_room(&self, mut state: MutexGuard<'_, State>, events: u64, bytes: u64) {
         state.events -= events;
         state.bytes -= bytes;
-        state.settled_before = settled_before;
         drop(state);
+        self.progress.notify_all();
+        self.progress_async.notify_waiters();
+    }
+
+    /// The writer says how many events of earlier publishers are on disk and not settled.
+    pub(super) fn inherited(&self, events: u64) {
+        self.state.lock().inherited = events;
         self.progress.notify_all();
         self.progress_async.notify_waiters();
     }
@@ -230,8 +304,9 @@ impl Queue {
 
     /// Refuses events from now on, and wakes everyone who waits.
     pub(super) fn close(&self) {
-        self.state.lock().closed = true;
-        self.wake_all();
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.wake_all(state);
     }
 
     /// The writer has ended: nothing will be settled any more.
@@ -239,12 +314,15 @@ impl Queue {
         let mut state = self.state.lock();
         state.closed = true;
         state.ended = true;
-        drop(state);
-        self.wake_all();
+        self.wake_all(state);
     }
 
-    fn wake_all(&self) {
-        self.writer.notify_one();
+    fn wake_all(&self, mut state: MutexGuard<'_, State>) {
+        let asleep = state.asleep.take();
+        drop(state);
+        if let Some((waker, _)) = asleep {
+            waker.wake();
+        }
         self.progress.notify_all();
         self.progress_async.notify_waiters();
     }
@@ -253,8 +331,17 @@ impl Queue {
         self.state.lock().closed
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.lock().ended
+    }
+
     pub(super) fn depth(&self) -> Depth {
         self.state.lock().depth()
+    }
+
+    /// Whether the queue is nearly full.
+    pub(super) fn has_crowd(&self) -> bool {
+        self.is_crowded(&self.state.lock())
     }
 
     /// Whether someone waits for a flush, so that lingering would only delay.
@@ -264,8 +351,13 @@ impl Queue {
     }
 
     fn enter_flush(&self) -> Flushing<'_> {
-        self.state.lock().flushing += 1;
-        self.writer.notify_one();
+        let mut state = self.state.lock();
+        state.flushing += 1;
+        let waker = self.wake_up(&mut state);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         Flushing { queue: self }
     }
 

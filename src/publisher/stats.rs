@@ -1,11 +1,14 @@
 //! What a publisher has done so far: for `stats()`, for the log and for Prometheus.
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
-use super::queue::Depth;
+use super::{
+    queue::Depth,
+    spool::{Recovery, SpoolError},
+};
 
 /// What was published so far, and what waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,6 +27,12 @@ pub struct Stats {
     pub failed: u64,
     /// Of those retried: sent again without knowing whether the first sending arrived. Their `event_id` is the same.
     pub possible_duplicates: u64,
+    /// Events on disk that redis does not have yet.
+    pub spooled: u64,
+    /// Bytes of theirs.
+    pub spooled_bytes: u64,
+    /// Why the spool takes no events for now.
+    pub spool_error: Option<String>,
     /// Connections that ended or did not come to be.
     pub lost_connections: u64,
     /// Why events wait, or why the last one was given up.
@@ -41,8 +50,11 @@ struct Inner {
     retried: u64,
     failed: u64,
     possible_duplicates: u64,
+    spooled: u64,
+    spooled_bytes: u64,
     lost_connections: u64,
     last_error: Option<String>,
+    spool_error: Option<String>,
     last_refusal: String,
     last_given_up: String,
     unreported: u64,
@@ -63,7 +75,7 @@ impl Counters {
     }
 
     /// A connection ended or did not come to be. Logged once until it is over.
-    pub(super) fn lost(&self, reason: &str) {
+    pub(super) fn lost(&self, reason: &str, has_spool: bool) {
         let mut inner = self.inner.lock();
         inner.lost_connections += 1;
         inner.last_error = Some(reason.to_owned());
@@ -71,8 +83,73 @@ impl Counters {
         drop(inner);
         counter!("synapse_publisher_lost_connections_total").increment(1);
         if is_new {
-            warn!(reason, "redis takes no events for now; they wait in memory and are sent when it does");
+            let where_to = if has_spool { "on disk" } else { "in memory" };
+            warn!(reason, "redis takes no events for now; they wait {where_to} and are sent when it does");
         }
+    }
+
+    /// So much is on disk.
+    pub(super) fn on_disk(&self, events: u64, bytes: u64) {
+        let mut inner = self.inner.lock();
+        let before = std::mem::replace(&mut inner.spooled, events);
+        inner.spooled_bytes = bytes;
+        drop(inner);
+        // Other publishers of the process count into the same gauge.
+        gauge!("synapse_publisher_spooled").increment(events as f64 - before as f64);
+    }
+
+    /// What was wrong with a spool when it was opened.
+    pub(super) fn recovered(&self, recovery: &Recovery) {
+        if recovery.is_cursor_lost {
+            error!(
+                "the spool no longer knows what redis has of it: all that is there is sent, some perhaps for the second time"
+            );
+        }
+        if recovery.torn_bytes > 0 {
+            info!(
+                bytes = recovery.torn_bytes,
+                "the spool ends with what a killed process was writing, which was cut off"
+            );
+        }
+        if recovery.lost == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        inner.failed += recovery.lost;
+        inner.unreported += recovery.lost;
+        inner.last_given_up = format!("the spool: {} events can't be read any more", recovery.lost);
+        inner.last_error = Some(inner.last_given_up.clone());
+        drop(inner);
+        counter!("synapse_publisher_failed_total").increment(recovery.lost);
+        error!(events = recovery.lost, files = ?recovery.damaged, "events in the spool can't be read any more; their files are kept");
+    }
+
+    /// The disk does not do what it is asked for. Logged once until it does.
+    pub(super) fn spool_failed(&self, error: &SpoolError) {
+        let text = error.to_string();
+        let mut inner = self.inner.lock();
+        let is_new = inner.spool_error.as_deref() != Some(&text);
+        inner.spool_error = Some(text.clone());
+        inner.last_error = Some(text);
+        drop(inner);
+        counter!("synapse_publisher_spool_errors_total").increment(1);
+        if is_new {
+            error!(%error, "the spool takes no events for now; they wait in memory, and are lost if this process ends");
+        }
+    }
+
+    /// The disk took events.
+    pub(super) fn stored(&self, events: u64) {
+        let had_error = self.inner.lock().spool_error.take().is_some();
+        counter!("synapse_publisher_spooled_total").increment(events);
+        if had_error {
+            info!("the spool takes events again");
+        }
+    }
+
+    /// How many events are on disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.inner.lock().spooled
     }
 
     pub(super) fn refused_for_now(&self, reason: String) {
@@ -85,14 +162,14 @@ impl Counters {
         self.inner.lock().last_refusal.clone()
     }
 
-    /// Unsettled events go again; of `begun` of them nobody knows whether they arrived.
-    pub(super) fn taken_back(&self, retried: u64, begun: u64) {
+    /// Events go again; of `unknown` of them nobody knows whether they arrived.
+    pub(super) fn sent_again(&self, events: u64, unknown: u64) {
         let mut inner = self.inner.lock();
-        inner.retried += retried;
-        inner.possible_duplicates += begun;
+        inner.retried += events;
+        inner.possible_duplicates += unknown;
         drop(inner);
-        counter!("synapse_publisher_retried_total").increment(retried);
-        counter!("synapse_publisher_possible_duplicates_total").increment(begun);
+        counter!("synapse_publisher_retried_total").increment(events);
+        counter!("synapse_publisher_possible_duplicates_total").increment(unknown);
     }
 
     /// The server refuses an event for good. Logged for the first of a run of such events.
@@ -129,6 +206,11 @@ impl Counters {
         (count > 0).then(|| (count, inner.last_given_up.clone()))
     }
 
+    /// Whether events were given up of which nobody was told by a flush.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.inner.lock().unreported > 0
+    }
+
     pub(super) fn last_error(&self) -> Option<String> {
         self.inner.lock().last_error.clone()
     }
@@ -143,6 +225,9 @@ impl Counters {
             retried: inner.retried,
             failed: inner.failed,
             possible_duplicates: inner.possible_duplicates,
+            spooled: inner.spooled,
+            spooled_bytes: inner.spooled_bytes,
+            spool_error: inner.spool_error.clone(),
             lost_connections: inner.lost_connections,
             last_error: inner.last_error.clone(),
         }

@@ -5,72 +5,100 @@ use std::time::SystemTime;
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple},
+    types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
 use super::{
     errors::not_an_event,
+    fields,
     json::{self, repr, too_large},
+    trace_context::{self, Traceparent},
 };
 use crate::{
     event::encode::{Encoded, EntryEncoder, JsonKind},
     publisher::PublisherConfig,
 };
 
-/// An event as the caller gave it, as a dict.
-pub(super) fn fields<'py>(event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    if let Ok(dict) = event.cast::<PyDict>() {
-        return Ok(dict.clone());
-    }
-    let py = event.py();
-    let dumped = if event.hasattr(intern!(py, "model_dump"))? {
-        event.call_method0(intern!(py, "model_dump"))?
-    } else if event.hasattr(intern!(py, "__dataclass_fields__"))? {
-        py.import(intern!(py, "dataclasses"))?.call_method1(intern!(py, "asdict"), (event,))?
-    } else if event.cast::<PyMapping>().is_ok() {
-        py.get_type::<PyDict>().call1((event,))?
-    } else {
-        return Err(not_an_event(format!(
-            "{} is not an event: expected a dict, a dataclass or an object with model_dump()",
-            repr(event)
-        )));
-    };
-    Ok(dumped.cast_into::<PyDict>()?)
+/// What the publisher and its caller's surroundings add to an event.
+pub(super) struct Context<'a> {
+    config: &'a PublisherConfig,
+    /// Of the current span, for events that have none of their own.
+    traceparent: Option<Traceparent>,
 }
 
-/// The event's name.
-pub(super) fn name<'py>(fields: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyString>> {
-    match fields.get_item(intern!(fields.py(), "event"))? {
-        Some(name) => name.cast_into::<PyString>().map_err(|error| {
-            not_an_event(format!("field event is {}, expected a string", repr(&error.into_inner())))
-        }),
-        None => Err(not_an_event(
-            "field event is missing: it names the event, for example \"inference-complete\"",
-        )),
+impl<'a> Context<'a> {
+    /// That of this moment, in this thread.
+    pub(super) fn current(py: Python<'_>, config: &'a PublisherConfig) -> PyResult<Self> {
+        Ok(Self { config, traceparent: trace_context::current(py)? })
+    }
+
+    /// Begins an entry.
+    pub(super) fn begin<'e>(
+        &'e self,
+        body: &'e mut Vec<u8>,
+        stream: &'e str,
+        name: &'e str,
+    ) -> PyResult<EntryEncoder<'e>> {
+        Ok(EntryEncoder::begin(body, stream, name, &self.config.limits)?)
+    }
+
+    /// Ends an entry.
+    pub(super) fn finish(&self, mut entry: EntryEncoder<'_>) -> PyResult<Encoded> {
+        if let Some(traceparent) = &self.traceparent {
+            entry.str_if_absent("traceparent", traceparent.as_str())?;
+        }
+        Ok(entry.finish(&self.config.source, SystemTime::now())?)
     }
 }
 
-/// Writes an event that is a dict with its name in it.
+/// The name of an event.
+pub(super) fn name<'a>(name: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    match name.cast::<PyString>() {
+        Ok(name) => json::utf8("event", name),
+        Err(_) => Err(not_an_event(format!("field event is {}, expected a string", repr(name)))),
+    }
+}
+
+/// Writes an event that has its name in it.
 pub(super) fn event(
     body: &mut Vec<u8>,
     stream: &str,
     event: &Bound<'_, PyAny>,
-    config: &PublisherConfig,
+    context: &Context<'_>,
 ) -> PyResult<Encoded> {
-    let fields = fields(event)?;
-    let name = name(&fields)?;
-    let mut entry = EntryEncoder::begin(body, stream, json::utf8("event", &name)?, &config.limits)?;
+    let fields = fields::of(event)?;
+    let Some(name) = fields.get_item(intern!(fields.py(), "event"))? else {
+        return Err(not_an_event(
+            "field event is missing: it names the event, for example \"inference-complete\"",
+        ));
+    };
+    let mut entry = context.begin(body, stream, self::name(&name)?)?;
     all(&mut entry, &fields)?;
-    Ok(entry.finish(&config.source, SystemTime::now())?)
+    context.finish(entry)
 }
 
 /// Writes all fields of a dict.
 pub(super) fn all(entry: &mut EntryEncoder<'_>, fields: &Bound<'_, PyDict>) -> PyResult<()> {
-    for (key, value) in fields.iter() {
+    each(fields, |key, value| {
         let key = key
             .cast::<PyString>()
-            .map_err(|_| not_an_event(format!("the field name {} is not a string", repr(&key))))?;
-        field(entry, json::utf8("(its name)", key)?, &value)?;
+            .map_err(|_| not_an_event(format!("the field name {} is not a string", repr(key))))?;
+        field(entry, json::utf8("(its name)", key)?, value)
+    })
+}
+
+/// Does something with each member of a dict, which may run code that changes the dict: refused then.
+pub(super) fn each<'py>(
+    dict: &Bound<'py, PyDict>,
+    mut with: impl FnMut(&Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    let size = dict.len();
+    // The iterator panics where it would have to look beyond what there was.
+    for (key, value) in dict.iter().take(size) {
+        with(&key, &value)?;
+        if dict.len() != size {
+            return Err(not_an_event("a dict was changed while it was written; publish a copy of it"));
+        }
     }
     Ok(())
 }

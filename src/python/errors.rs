@@ -105,6 +105,11 @@ pub(super) fn not_an_event(message: impl std::fmt::Display) -> PyErr {
     invalid_event(message)
 }
 
+/// An event found no room.
+pub(super) fn queue_is_full(message: impl std::fmt::Display) -> PyErr {
+    queue_full(message)
+}
+
 /// Used after it was closed.
 pub(super) fn is_closed(message: impl std::fmt::Display) -> PyErr {
     closed(message)

@@ -7,7 +7,7 @@ use pyo3::{
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-use super::errors::not_an_event;
+use super::{encode::each, errors::not_an_event, fields};
 use crate::event::encode::MAX_JSON_DEPTH;
 
 /// Appends a value; `field` names it in errors.
@@ -43,20 +43,21 @@ fn write_at(field: &str, value: &Bound<'_, PyAny>, body: &mut Vec<u8>, depth: us
 
 fn write_dict(field: &str, dict: &Bound<'_, PyDict>, body: &mut Vec<u8>, depth: usize) -> PyResult<()> {
     body.push(b'{');
-    for (place, (key, value)) in dict.iter().enumerate() {
-        if place > 0 {
+    let mut is_first = true;
+    each(dict, |key, value| {
+        if !std::mem::take(&mut is_first) {
             body.push(b',');
         }
         let key = key.cast::<PyString>().map_err(|_| {
             not_an_event(format!(
                 "field {field} holds an object with the key {}, expected a string",
-                repr(&key)
+                repr(key)
             ))
         })?;
         write_str(utf8(field, key)?, body);
         body.push(b':');
-        write_at(field, &value, body, depth + 1)?;
-    }
+        write_at(field, value, body, depth + 1)
+    })?;
     body.push(b'}');
     Ok(())
 }
@@ -135,16 +136,14 @@ pub(super) fn plain<'py>(
 
 fn stands_for<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = value.py();
-    for method in [intern!(py, "isoformat"), intern!(py, "model_dump"), intern!(py, "item")] {
-        if value.hasattr(method)? {
-            return value.call_method0(method).map(Some);
-        }
+    if value.hasattr(intern!(py, "isoformat"))? {
+        return value.call_method0(intern!(py, "isoformat")).map(Some);
     }
-    if value.hasattr(intern!(py, "__dataclass_fields__"))? {
-        return py
-            .import(intern!(py, "dataclasses"))?
-            .call_method1(intern!(py, "asdict"), (value,))
-            .map(Some);
+    if let Some(fields) = fields::of_object(value)? {
+        return Ok(Some(fields.into_any()));
+    }
+    if value.hasattr(intern!(py, "item"))? {
+        return value.call_method0(intern!(py, "item")).map(Some);
     }
     let class = value.get_type();
     let is_text = class.name()?.to_str()? == "UUID" || value.hasattr(intern!(py, "__fspath__"))?;

@@ -1,57 +1,52 @@
 //! `Publisher`.
+//!
+//! * [`settings`]: what its keywords say.
+//! * [`accept`]: accepting an event, and what is done when the queue is full.
+//! * [`typed`]: the platform's own events by keyword.
+//! * [`waiting`]: for Redis: `connect`, `flush` and `close`.
+//! * [`started`]: the part of it that belongs to one process.
+//! * [`on_error`]: events that are given up, on their way to a function of Python.
+
+mod accept;
+mod on_error;
+mod settings;
+mod started;
+mod typed;
+mod waiting;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use pyo3::{
+    PyTraverseError, PyVisit,
     exceptions::PyValueError,
-    intern,
     prelude::*,
     types::{PyDict, PyString},
 };
 
+use self::{
+    accept::Taken,
+    on_error::Callback,
+    settings::{Keywords, OnFull},
+    waiting::done,
+};
+pub(super) use self::{on_error::Letters, started::Started};
 use super::{
-    encode,
-    errors::{is_closed, not_an_event},
+    encode::{self, Context},
+    errors::not_an_event,
+    logging,
     receipt::Receipt,
-    registry::{self, Started},
-    runtime,
+    registry, runtime,
     settings::{redis, seconds},
 };
 use crate::{
     config::RedisSettings,
-    event::encode::{EntryEncoder, Limits},
-    fork,
     publisher::{self as core, PublishError, PublisherConfig},
-    stream::{Connection, INFERENCE_EVENTS, StreamError},
 };
-
-/// What to do with an event that finds the queue full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OnFull {
-    /// Wait in a plain thread, raise in one whose event loop is running.
-    Default,
-    Wait,
-    Raise,
-    Drop,
-}
-
-impl OnFull {
-    fn read(text: Option<&str>) -> PyResult<Self> {
-        match text {
-            None => Ok(Self::Default),
-            Some("wait") => Ok(Self::Wait),
-            Some("raise") => Ok(Self::Raise),
-            Some("drop") => Ok(Self::Drop),
-            Some(other) => Err(PyValueError::new_err(format!(
-                "on_full is {other:?}, expected \"wait\", \"raise\" or \"drop\""
-            ))),
-        }
-    }
-}
 
 /// Accepts events and has them sent by the module's background thread.
 #[pyclass(frozen, subclass, module = "synapse_rs._core")]
@@ -60,6 +55,7 @@ pub(super) struct Publisher {
     config: PublisherConfig,
     on_full: OnFull,
     timeout: Duration,
+    on_error: Option<Arc<Callback>>,
     state: Mutex<State>,
 }
 
@@ -74,10 +70,12 @@ struct State {
 impl Publisher {
     #[new]
     #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
-        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, linger = 0.0, timeout = 30.0,
+        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, spool_dir = None,
+        spool_bytes = 1024 * 1024 * 1024, on_error = None, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
         max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
+        py: Python<'_>,
         url: &str,
         source: &str,
         maxlen: u64,
@@ -85,65 +83,51 @@ impl Publisher {
         queue_events: u64,
         queue_bytes: u64,
         on_full: Option<&str>,
+        spool_dir: Option<PathBuf>,
+        spool_bytes: u64,
+        on_error: Option<&Bound<'_, PyAny>>,
         linger: f64,
         timeout: f64,
+        response_timeout: f64,
         max_batch_bytes: usize,
         max_entry_bytes: usize,
         max_fields: usize,
     ) -> PyResult<Self> {
-        at_least("queue_events", queue_events, 1)?;
-        at_least("queue_bytes", queue_bytes, 1024)?;
-        at_least("max_batch_bytes", max_batch_bytes as u64, 1024)?;
-        at_least("max_entry_bytes", max_entry_bytes as u64, 256)?;
-        at_least("max_fields", max_fields as u64, 4)?;
-        if source.is_empty() {
-            return Err(PyValueError::new_err(
-                "source is empty, expected the name of this program, for example \"cyrex\"",
-            ));
-        }
-        let config = PublisherConfig {
-            source: source.to_owned(),
+        let on_full = OnFull::read(on_full, spool_dir.is_some())?;
+        let config = Keywords {
+            source,
             maxlen,
-            stream_maxlen: stream_maxlen.unwrap_or_default(),
+            stream_maxlen,
             queue_events,
             queue_bytes,
-            linger: seconds("linger", linger)?,
+            spool_dir,
+            spool_bytes,
+            linger,
+            response_timeout,
             max_batch_bytes,
-            limits: Limits { max_fields, max_bytes: max_entry_bytes },
+            max_entry_bytes,
+            max_fields,
         };
+        logging::refresh(py)?;
         Ok(Self {
             settings: redis(url)?,
-            config,
-            on_full: OnFull::read(on_full)?,
+            config: config.config()?,
+            on_full,
             timeout: seconds("timeout", timeout)?,
+            on_error: on_error.map(Callback::new).transpose()?,
             state: Mutex::new(State { closed: false, dropped: 0, started: None }),
         })
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let connect = connect(self.settings.clone(), seconds("timeout", timeout)?);
-        let handle = runtime::handle()?;
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        handle.spawn(async move {
-            let _ = sender.send(connect.await);
-        });
-        let connected = py.detach(move || receiver.recv());
-        connected.unwrap_or_else(|_| Err(is_closed("the background thread ended")))
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
-    }
-
     fn publish(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        let context = Context::current(py, &self.config)?;
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         self.accept(py, stream, false, encode).map(drop)
     }
 
     fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
-        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &self.config);
+        let context = Context::current(py, &self.config)?;
+        let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         let Taken::Accepted(Some(receipt)) = self.accept(py, stream, true, encode)? else {
             unreachable!("an event with a receipt is accepted or refused, never dropped")
         };
@@ -152,11 +136,12 @@ impl Publisher {
 
     fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
         // All are encoded before the first is accepted: an invalid one leaves nothing behind.
+        let context = Context::current(py, &self.config)?;
         let mut bodies = Vec::new();
         let mut body = Vec::new();
         for (place, event) in events.try_iter()?.enumerate() {
             let start = body.len();
-            let encoded = encode::event(&mut body, stream, &event?, &self.config).map_err(|error| {
+            let encoded = encode::event(&mut body, stream, &event?, &context).map_err(|error| {
                 if error.is_instance_of::<PyValueError>(py) {
                     return not_an_event(format!(
                         "event {place} of the list: {}; none was published",
@@ -186,57 +171,6 @@ impl Publisher {
         Ok(accepted)
     }
 
-    #[pyo3(signature = (*, model_name, version, latency_ms, user_id = None, request_id = None, tokens_used = None,
-        cost = None, confidence = None, success = None, error = None, **extra))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of an event")]
-    fn publish_inference(
-        &self,
-        py: Python<'_>,
-        model_name: &Bound<'_, PyAny>,
-        version: &Bound<'_, PyAny>,
-        latency_ms: &Bound<'_, PyAny>,
-        user_id: Option<&Bound<'_, PyAny>>,
-        request_id: Option<&Bound<'_, PyAny>>,
-        tokens_used: Option<&Bound<'_, PyAny>>,
-        cost: Option<&Bound<'_, PyAny>>,
-        confidence: Option<&Bound<'_, PyAny>>,
-        success: Option<bool>,
-        error: Option<&Bound<'_, PyAny>>,
-        extra: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let has_error = match error {
-            Some(error) => error.is_truthy()?,
-            None => false,
-        };
-        let success = success.unwrap_or(!has_error);
-        let name = if success { "inference-complete" } else { "inference-failed" };
-        let encode = |body: &mut Vec<u8>| {
-            let mut entry = EntryEncoder::begin(body, INFERENCE_EVENTS, name, &self.config.limits)?;
-            encode::field(&mut entry, "model_name", model_name)?;
-            encode::field(&mut entry, "version", version)?;
-            encode::field(&mut entry, "latency_ms", latency_ms)?;
-            let optional = [
-                ("user_id", user_id),
-                ("request_id", request_id),
-                ("tokens_used", tokens_used),
-                ("cost", cost),
-                ("confidence", confidence),
-                ("error", error),
-            ];
-            for (field, value) in optional {
-                if let Some(value) = value {
-                    encode::field(&mut entry, field, value)?;
-                }
-            }
-            entry.bool("success", success)?;
-            if let Some(extra) = extra {
-                encode::all(&mut entry, extra)?;
-            }
-            Ok(entry.finish(&self.config.source, SystemTime::now())?)
-        };
-        self.accept(py, INFERENCE_EVENTS, false, encode).map(drop)
-    }
-
     fn publish_async<'py>(
         &self,
         py: Python<'py>,
@@ -245,16 +179,16 @@ impl Publisher {
     ) -> PyResult<Bound<'py, PyAny>> {
         // First of all, so that nothing is published without a loop to await it in.
         let accepted = done(py)?;
-        let publisher = self.started()?;
+        let publisher = self.started(py)?;
+        let room_in = publisher.clone();
         let mut body = Vec::new();
-        let encoded = encode::event(&mut body, &stream, event, &self.config)?;
+        let encoded = encode::event(&mut body, &stream, event, &Context::current(py, &self.config)?)?;
         let accept = move || {
             publisher.publish_encoded(&stream, false, |scratch| {
                 scratch.extend_from_slice(&body);
                 Ok::<_, PublishError>(encoded.clone())
             })
         };
-        let room_in = self.started()?;
         // Accepted at once when there is room: no trip through the background thread then.
         match accept() {
             Ok(_) => Ok(accepted),
@@ -264,7 +198,7 @@ impl Publisher {
                     room_in.room(full, None).await;
                     match accept() {
                         Err(PublishError::QueueFull(still)) => full = still,
-                        other => return Ok(other.map(drop)?),
+                        other => return other.map(drop),
                     }
                 }
             }),
@@ -272,28 +206,16 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
-        let Some(publisher) = self.running() else { return Ok(()) };
-        Ok(py.detach(|| publisher.flush_blocking(timeout))?)
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
-        let Some(publisher) = self.running() else { return done(py) };
-        runtime::awaitable(py, async move { Ok(publisher.flush(timeout).await?) })
-    }
-
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.running().map(|publisher| publisher.stats()).unwrap_or_default();
+        let stats = self.running().map(|running| running.publisher.stats()).unwrap_or_default();
         let dict = PyDict::new(py);
         dict.set_item("queued", stats.queued)?;
         dict.set_item("in_flight", stats.outstanding.saturating_sub(stats.queued))?;
         dict.set_item("outstanding_bytes", stats.outstanding_bytes)?;
         dict.set_item("published", stats.published)?;
         dict.set_item("retried", stats.retried)?;
+        dict.set_item("spooled", stats.spooled)?;
+        dict.set_item("spooled_bytes", stats.spooled_bytes)?;
         dict.set_item("failed", stats.failed)?;
         dict.set_item("dropped", self.lock().dropped)?;
         dict.set_item("possible_duplicates", stats.possible_duplicates)?;
@@ -302,25 +224,19 @@ impl Publisher {
         Ok(dict)
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
-        self.lock().closed = true;
-        let Some(publisher) = self.running() else { return Ok(()) };
-        Ok(py.detach(|| publisher.close_blocking(timeout))?)
-    }
-
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
-        self.lock().closed = true;
-        let Some(publisher) = self.running() else { return done(py) };
-        runtime::awaitable(py, async move { Ok(publisher.close(timeout).await?) })
-    }
-
     #[getter]
     fn closed(&self) -> bool {
         self.lock().closed
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.on_error.as_ref().map_or(Ok(()), |on_error| on_error.traverse(&visit))
+    }
+
+    fn __clear__(&self) {
+        if let Some(on_error) = &self.on_error {
+            on_error.clear();
+        }
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
@@ -334,119 +250,50 @@ impl Publisher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The publisher of this process, if it has published anything.
-    fn running(&self) -> Option<core::Publisher> {
-        let state = self.lock();
-        let started = state.started.as_ref()?;
-        (started.generation == fork::generation()).then(|| started.publisher.clone())
+    /// The part of it in this process, if it has published anything here.
+    fn running(&self) -> Option<Started> {
+        self.lock().started.as_ref().filter(|started| started.is_here()).cloned()
     }
 
     /// The publisher of this process, started if need be.
-    fn started(&self) -> PyResult<core::Publisher> {
-        let generation = fork::generation();
-        let mut state = self.lock();
-        if state.closed {
-            return Err(PublishError::Closed.into());
+    fn started(&self, py: Python<'_>) -> PyResult<core::Publisher> {
+        if let Some(publisher) = self.open()? {
+            return Ok(publisher);
         }
-        if let Some(started) = &state.started
-            && started.generation == generation
-        {
-            return Ok(started.publisher.clone());
+        // Not under the lock: starting threads may run any code, of a finalizer that publishes for one.
+        let new = Started::start(py, &self.settings, &self.config, self.on_error.as_ref())?;
+        let mut state = self.lock();
+        if let Some(other) = state.started.as_ref().filter(|started| started.is_here()) {
+            let publisher = other.publisher.clone();
+            drop(state);
+            // Another thread was faster.
+            new.leave();
+            return Ok(publisher);
         }
         // What a parent had queued stays the parent's: its publisher is left as it is, its locks untouched.
-        std::mem::forget(state.started.take());
-        let (publisher, writer) = core::Publisher::new(self.settings.clone(), self.config.clone());
-        runtime::handle()?.spawn(writer.run());
-        state.started = Some(Started { generation, publisher: publisher.clone() });
+        std::mem::forget(state.started.replace(new.clone()));
         drop(state);
-        registry::add(generation, &publisher);
+        let publisher = new.publisher.clone();
+        registry::add(new);
         Ok(publisher)
     }
 
-    /// Accepts an event, doing what `on_full` says when there is no room.
-    fn accept(
-        &self,
-        py: Python<'_>,
-        stream: &str,
-        receipt: bool,
-        encode: impl Fn(&mut Vec<u8>) -> PyResult<crate::event::encode::Encoded>,
-    ) -> PyResult<Taken> {
-        let publisher = self.started()?;
-        let mut deadline = None;
-        loop {
-            let accepted =
-                publisher.publish_encoded(stream, receipt, |body| encode(body).map_err(Refusal::Python));
-            let full = match accepted {
-                Ok(receipt) => return Ok(Taken::Accepted(receipt)),
-                Err(Refusal::Publish(PublishError::QueueFull(full))) => full,
-                Err(Refusal::Publish(error)) => return Err(error.into()),
-                Err(Refusal::Python(error)) => return Err(error),
-            };
-            match self.on_full {
-                OnFull::Drop if !receipt => {
-                    self.lock().dropped += 1;
-                    metrics::counter!("synapse_publisher_dropped_total").increment(1);
-                    return Ok(Taken::Dropped);
-                }
-                OnFull::Drop | OnFull::Raise => return Err(PublishError::QueueFull(full).into()),
-                OnFull::Default if in_event_loop(py)? => return Err(PublishError::QueueFull(full).into()),
-                OnFull::Default | OnFull::Wait => {
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if !py.detach(|| publisher.room_blocking(full, left)) {
-                        return Err(PublishError::QueueFull(full).into());
-                    }
-                }
-            }
+    /// The publisher of this process if it has been started, and is not closed.
+    fn open(&self) -> PyResult<Option<core::Publisher>> {
+        let state = self.lock();
+        if state.closed {
+            return Err(PublishError::Closed.into());
+        }
+        let here = state.started.as_ref().filter(|started| started.is_here());
+        Ok(here.map(|started| started.publisher.clone()))
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let started = self.lock().started.take();
+        if let Some(started) = started {
+            started.leave();
         }
     }
-}
-
-/// What became of an event at the call.
-enum Taken {
-    Accepted(Option<core::Receipt>),
-    /// There was no room, and `on_full` is `"drop"`.
-    Dropped,
-}
-
-/// Why an event was not accepted, by whom.
-enum Refusal {
-    Python(PyErr),
-    Publish(PublishError),
-}
-
-impl From<PublishError> for Refusal {
-    fn from(error: PublishError) -> Self {
-        Self::Publish(error)
-    }
-}
-
-/// Says now what is wrong with the address, the password or the certificate.
-async fn connect(settings: RedisSettings, timeout: Duration) -> PyResult<()> {
-    if let Ok(connected) = tokio::time::timeout(timeout, Connection::open(&settings)).await {
-        return Ok(connected.map(drop)?);
-    }
-    let reason = format!("no answer within {timeout:?}");
-    Err(StreamError::Unreachable { address: settings.to_string(), reason }.into())
-}
-
-/// Whether this thread runs an event loop, which must not be held up.
-fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
-    let running = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "_get_running_loop"))?;
-    Ok(!running.is_none())
-}
-
-/// An awaitable that is done.
-fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
-    let future = event_loop.call_method0(intern!(py, "create_future"))?;
-    future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-    Ok(future)
-}
-
-fn at_least(name: &str, value: u64, least: u64) -> PyResult<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!("{name} is {value}, expected at least {least}")))
 }

@@ -8,29 +8,47 @@ use std::{
     io::{Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
 use pyo3::{
-    IntoPyObjectExt as _, exceptions::PyRuntimeError, intern, prelude::*, sync::PyOnceLock, types::PyString,
+    IntoPyObjectExt as _,
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyString, PyWeakrefReference},
 };
 
-use super::{errors::not_delivered, settings::seconds};
-use crate::publisher::{self, Outcome};
-
-/// How long a wait goes on without a look at signals.
-const SLICE: Duration = Duration::from_millis(100);
+use super::{errors::not_delivered, runtime::SLICE, settings::seconds};
+use crate::{
+    fork,
+    publisher::{self, Outcome},
+};
 
 /// What became of one event: await it, or call `result()`.
 #[pyclass(frozen, module = "synapse_rs")]
 pub(super) struct Receipt {
     inner: publisher::Receipt,
+    /// Of the process that sent the event, see [`fork::generation`].
+    generation: u64,
 }
 
 impl Receipt {
     pub(super) fn new(inner: publisher::Receipt) -> Self {
-        Self { inner }
+        Self { inner, generation: fork::generation() }
+    }
+
+    /// The receipt, if its event is of this process: one of the process that forked this one is never settled here,
+    /// and its locks may be held by a thread that is not here.
+    fn here(&self) -> PyResult<&publisher::Receipt> {
+        if self.generation == fork::generation() {
+            return Ok(&self.inner);
+        }
+        Err(not_delivered(
+            "the event was sent by the process that forked this one; only there its receipt tells what became of it",
+        ))
     }
 }
 
@@ -38,13 +56,14 @@ impl Receipt {
 impl Receipt {
     #[pyo3(signature = (timeout = None))]
     fn result<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyString>> {
+        let inner = self.here()?;
         let limit = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
         let begun = Instant::now();
         let outcome = loop {
             // In slices, so that an interrupt from the keyboard is heard.
             let left = limit.map(|limit| limit.saturating_sub(begun.elapsed()));
             let slice = left.map_or(SLICE, |left| left.min(SLICE));
-            let outcome = py.detach(|| self.inner.wait(Some(slice)));
+            let outcome = py.detach(|| inner.wait(Some(slice)));
             if outcome.is_some() || left == Some(slice) {
                 break outcome;
             }
@@ -59,25 +78,27 @@ impl Receipt {
         }
     }
 
-    fn done(&self) -> bool {
-        self.inner.outcome().is_some()
+    fn done(&self) -> PyResult<bool> {
+        Ok(self.here()?.outcome().is_some())
     }
 
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let inner = self.here()?;
         let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
         let future = event_loop.call_method0(intern!(py, "create_future"))?;
-        if let Some(outcome) = self.inner.outcome() {
+        if let Some(outcome) = inner.outcome() {
             complete(&future, &outcome)?;
         } else {
             let ring = Arc::downgrade(&ring_of(&event_loop)?);
             let future = future.clone().unbind();
-            self.inner.on_settled(move |outcome| ring_in(&ring, future, outcome));
+            inner.on_settled(move |outcome| ring_in(&ring, future, outcome));
         }
         future.call_method0(intern!(py, "__await__"))
     }
 
     fn __repr__(&self) -> String {
-        match self.inner.outcome() {
+        let Ok(inner) = self.here() else { return "<Receipt of another process>".to_owned() };
+        match inner.outcome() {
             None => "<Receipt pending>".to_owned(),
             Some(Ok(id)) => format!("<Receipt {id}>"),
             Some(Err(error)) => format!("<Receipt failed: {error}>"),
@@ -113,11 +134,13 @@ struct Ring {
     bell: UnixStream,
 }
 
-/// A loop's end of its ring; lives as long as the loop.
-#[pyclass(frozen)]
+/// A loop's end of its ring. Held by the loop alone, as its reader of `listening`: closed, the loop lets go of it.
+#[pyclass(frozen, weakref)]
 struct LoopRing {
     ring: Arc<Ring>,
     listening: UnixStream,
+    /// A child of `fork` that goes on with its parent's loop must not share the socket.
+    generation: u64,
 }
 
 #[pymethods]
@@ -149,6 +172,7 @@ fn ring_in(ring: &Weak<Ring>, future: Py<PyAny>, outcome: &Outcome) {
 
 /// The ring of a loop, made when it is first asked for.
 fn ring_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Ring>> {
+    // Per loop a weak reference to its end.
     static RINGS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = event_loop.py();
     let rings = RINGS.get_or_try_init(py, || {
@@ -157,9 +181,19 @@ fn ring_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Ring>> {
     })?;
     let rings = rings.bind(py);
     let known = rings.call_method1(intern!(py, "get"), (event_loop,))?;
-    if let Ok(known) = known.cast::<LoopRing>() {
+    if let Ok(known) = known.cast::<PyWeakrefReference>()
+        && let Some(known) = known.upgrade_as::<LoopRing>()?
+        && known.get().generation == fork::generation()
+    {
         return Ok(known.get().ring.clone());
     }
+    let (ring, end) = new_ring(event_loop)?;
+    rings.set_item(event_loop, PyWeakrefReference::new(end.as_any())?)?;
+    Ok(ring)
+}
+
+fn new_ring<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<(Arc<Ring>, Bound<'py, LoopRing>)> {
+    let py = event_loop.py();
     let failed =
         |error: std::io::Error| PyRuntimeError::new_err(format!("a socket to wake the loop: {error}"));
     let (bell, listening) = UnixStream::pair().map_err(failed)?;
@@ -167,8 +201,8 @@ fn ring_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Ring>> {
     listening.set_nonblocking(true).map_err(failed)?;
     let fd = listening.as_raw_fd();
     let ring = Arc::new(Ring { settled: Mutex::new(Vec::new()), bell });
-    let loop_ring = Bound::new(py, LoopRing { ring: ring.clone(), listening })?;
-    event_loop.call_method1(intern!(py, "add_reader"), (fd, loop_ring.getattr(intern!(py, "drain"))?))?;
-    rings.set_item(event_loop, loop_ring)?;
-    Ok(ring)
+    let end = LoopRing { ring: ring.clone(), listening, generation: fork::generation() };
+    let end = Bound::new(py, end)?;
+    event_loop.call_method1(intern!(py, "add_reader"), (fd, end.getattr(intern!(py, "drain"))?))?;
+    Ok((ring, end))
 }

@@ -1,36 +1,29 @@
-//! Every publisher that was started in this process, for the flush at its end.
+//! Every publisher of this process whose writer has not ended, for the flush at the process's end.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyException, prelude::*};
 
-use super::settings::seconds;
-use crate::{fork, publisher as core};
-
-/// A publisher and the process it belongs to.
-pub(super) struct Started {
-    /// Of the process, see [`fork::generation`].
-    pub generation: u64,
-    pub publisher: core::Publisher,
-}
+use super::{publisher::Started, runtime, settings::seconds};
 
 static STARTED: Mutex<Vec<Started>> = Mutex::new(Vec::new());
 
+fn lock() -> std::sync::MutexGuard<'static, Vec<Started>> {
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Remembers a publisher that was started.
-pub(super) fn add(generation: u64, publisher: &core::Publisher) {
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    // A parent's are left as they are; those of this process that ended need no flush.
-    for index in (0..started.len()).rev() {
-        if started[index].generation != generation {
-            std::mem::forget(started.swap_remove(index));
-        } else if started[index].publisher.is_closed() {
-            started.swap_remove(index);
-        }
-    }
-    started.push(Started { generation, publisher: publisher.clone() });
+pub(super) fn add(publisher: Started) {
+    let mut started = lock();
+    let (kept, gone) = started.drain(..).partition(|known| known.is_here() && !known.has_ended());
+    *started = kept;
+    started.push(publisher);
+    drop(started);
+    // When the lock is free: the end of what a publisher holds may run any code.
+    forget_others(gone);
 }
 
 /// Sends what is queued in any publisher of this process, for at most `timeout` seconds, and closes them.
@@ -39,21 +32,29 @@ pub(super) fn add(generation: u64, publisher: &core::Publisher) {
 #[pyfunction]
 pub(super) fn flush_all(py: Python<'_>, timeout: f64) -> PyResult<Vec<String>> {
     let deadline = Instant::now() + seconds("timeout", timeout)?;
-    let generation = fork::generation();
-    let started = std::mem::take(&mut *STARTED.lock().unwrap_or_else(PoisonError::into_inner));
+    let started = std::mem::take(&mut *lock());
+    let (here, others): (Vec<_>, Vec<_>) = started.into_iter().partition(Started::is_here);
+    forget_others(others);
     let mut failures = Vec::new();
-    for Started { generation: of, publisher } in started {
-        if of != generation {
-            std::mem::forget(publisher);
-            continue;
-        }
-        if publisher.is_closed() {
-            continue;
-        }
+    for publisher in here.into_iter().filter(|publisher| !publisher.has_ended()) {
         let left = deadline.saturating_duration_since(Instant::now());
-        if let Err(error) = py.detach(|| publisher.close_blocking(left)) {
-            failures.push(format!("{}: {error}", publisher.settings()));
+        let address = publisher.publisher.settings().to_string();
+        match runtime::wait(py, publisher.close(left)) {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                failures.push(format!("{address}: {}", error.value(py)));
+            }
+            // Or interrupted by a signal.
+            other => other?,
         }
     }
     Ok(failures)
+}
+
+/// A parent's are left as they are, their locks untouched; those of this process have ended.
+fn forget_others(publishers: Vec<Started>) {
+    for publisher in publishers {
+        if !publisher.is_here() {
+            std::mem::forget(publisher);
+        }
+    }
 }

@@ -6,26 +6,28 @@
 
 use std::{
     pin::Pin,
-    ptr,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
-use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3::{IntoPyObjectExt as _, exceptions::PyRuntimeError, prelude::*};
 use pyo3_asyncio::{
     TaskLocals,
     generic::{self, ContextExt, JoinError, Runtime},
 };
 use tokio::runtime::{Builder, Handle};
 
-use crate::{fork, shutdown::Shutdown};
+use super::{errors::is_closed, logging, per_process::PerProcess};
+use crate::shutdown::Shutdown;
 
 /// How long the end of the process waits for the thread's.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a wait goes on without a look at signals.
+pub(super) const SLICE: Duration = Duration::from_millis(100);
+
 struct Host {
-    generation: u64,
     handle: Handle,
     /// Ends the thread.
     stop: Shutdown,
@@ -33,48 +35,48 @@ struct Host {
     stopped: Condvar,
 }
 
-static HOST: AtomicPtr<Host> = AtomicPtr::new(ptr::null_mut());
+static HOST: PerProcess<Host> = PerProcess::new();
 
-/// The runtime of this process, started if it is not running.
-pub(super) fn handle() -> PyResult<&'static Handle> {
-    let generation = fork::generation();
-    loop {
-        let current = HOST.load(Ordering::Acquire);
-        if let Some(host) = leaked(current)
-            && host.generation == generation
-        {
-            return Ok(&host.handle);
-        }
-        let (host, runtime) = start(generation)?;
-        let host: &'static Host = Box::leak(Box::new(host));
-        if HOST
-            .compare_exchange(current, ptr::from_ref(host).cast_mut(), Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            let thread = std::thread::Builder::new().name("synapse-io".to_owned());
-            let run = move || {
-                runtime.block_on(host.stop.cancelled());
-                // Also ends the threads on which results are handed to event loops.
-                runtime.shutdown_timeout(STOP_TIMEOUT);
-                *host.has_stopped.lock() = true;
-                host.stopped.notify_all();
-            };
-            thread
-                .spawn(run)
-                .map_err(|error| PyRuntimeError::new_err(format!("the background thread: {error}")))?;
-            return Ok(&host.handle);
-        }
-        // Another thread was faster; this runtime, which never ran, goes.
-    }
+/// The runtime of this process, if it runs.
+pub(super) fn running() -> Option<&'static Handle> {
+    HOST.get().filter(|host| !host.stop.is_cancelled()).map(|host| &host.handle)
 }
 
-fn start(generation: u64) -> PyResult<(Host, tokio::runtime::Runtime)> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| PyRuntimeError::new_err(format!("the background runtime: {error}")))?;
-    let handle = runtime.handle().clone();
-    let (stop, has_stopped, stopped) = (Shutdown::new(), Mutex::new(false), Condvar::new());
-    Ok((Host { generation, handle, stop, has_stopped, stopped }, runtime))
+/// The runtime of this process, started if it is not running.
+pub(super) fn handle(py: Python<'_>) -> PyResult<&'static Handle> {
+    let host = match HOST.get() {
+        Some(host) => host,
+        None => start(py)?,
+    };
+    if host.stop.is_cancelled() {
+        return Err(is_closed("the process is ending, nothing is sent any more; publish earlier"));
+    }
+    Ok(&host.handle)
+}
+
+fn start(py: Python<'_>) -> PyResult<&'static Host> {
+    let failed = |error: std::io::Error| PyRuntimeError::new_err(format!("the background thread: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (host, is_new) = HOST.get_or_set(Host {
+        handle: runtime.handle().clone(),
+        stop: Shutdown::new(),
+        has_stopped: Mutex::new(false),
+        stopped: Condvar::new(),
+    });
+    if !is_new {
+        // Another thread was faster; this runtime, which never ran, goes.
+        return Ok(host);
+    }
+    let run = move || {
+        runtime.block_on(host.stop.cancelled());
+        // Also ends the threads on which results are handed to event loops.
+        runtime.shutdown_timeout(STOP_TIMEOUT);
+        *host.has_stopped.lock() = true;
+        host.stopped.notify_all();
+    };
+    std::thread::Builder::new().name("synapse-io".to_owned()).spawn(run).map_err(failed)?;
+    logging::start(py)?;
+    Ok(host)
 }
 
 /// Ends the background thread of this process, if there is one, for good: for the end of the interpreter.
@@ -82,10 +84,7 @@ fn start(generation: u64) -> PyResult<(Host, tokio::runtime::Runtime)> {
 /// A thread that came back to an interpreter which is being torn down would crash the process.
 #[pyfunction]
 pub(super) fn stop(py: Python<'_>) {
-    let Some(host) = leaked(HOST.load(Ordering::Acquire)) else { return };
-    if host.generation != fork::generation() {
-        return;
-    }
+    let Some(host) = HOST.get() else { return };
     host.stop.cancel();
     // The thread may be waiting for the interpreter.
     py.detach(|| {
@@ -94,22 +93,59 @@ pub(super) fn stop(py: Python<'_>) {
     });
 }
 
-#[expect(unsafe_code, reason = "an atomic pointer is the only shared place that needs no lock after a fork")]
-fn leaked(host: *mut Host) -> Option<&'static Host> {
-    // SAFETY: the pointer is null, or came from `Box::leak` in `handle` and is never freed.
-    unsafe { host.as_ref() }
+/// Runs a future on the background thread and waits for it in this one. An exception of a signal's handler ends the
+/// wait and the future.
+pub(super) fn wait<F, T, E>(py: Python<'_>, future: F) -> PyResult<T>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<PyErr> + Send + 'static,
+{
+    let (sender, mut receiver) = mpsc::sync_channel(1);
+    let task = handle(py)?.spawn(async move {
+        let _ = sender.send(future.await);
+    });
+    loop {
+        // A receiver is of one thread at a time, so it goes along.
+        let (came, back) = py.detach(move || (receiver.recv_timeout(SLICE), receiver));
+        receiver = back;
+        match came {
+            Ok(result) => return result.map_err(Into::into),
+            Err(RecvTimeoutError::Disconnected) => return Err(is_closed("the background thread has ended")),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(interrupt) = py.check_signals() {
+                    task.abort();
+                    return Err(interrupt);
+                }
+            }
+        }
+    }
 }
 
 /// A Python awaitable of a Rust future, run on the background thread.
 ///
 /// Cancelling the awaitable drops the future.
-pub(super) fn awaitable<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
+pub(super) fn awaitable<'py, F, T, E>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
 where
-    F: Future<Output = PyResult<T>> + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
     T: for<'p> IntoPyObject<'p> + Send + 'static,
+    E: Into<PyErr> + Send + 'static,
 {
-    handle()?;
-    generic::future_into_py::<Background, F, T>(py, future)
+    handle(py)?;
+    generic::future_into_py::<Background, _, _>(py, async move { Ok(Answer(future.await)) })
+}
+
+/// What becomes an object or an exception where the interpreter is waited for, which the background thread must not.
+struct Answer<T, E>(Result<T, E>);
+
+impl<'py, T: IntoPyObject<'py>, E: Into<PyErr>> IntoPyObject<'py> for Answer<T, E> {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        self.0.map_err(Into::into)?.into_bound_py_any(py)
+    }
 }
 
 /// The background thread, as the bridge between asyncio and tokio knows it.
@@ -127,6 +163,11 @@ impl JoinError for Ended {
     }
 }
 
+/// That of this process, even when it has stopped: what is spawned then is dropped.
+fn host() -> &'static Handle {
+    &HOST.get().expect("the runtime was started before anything is spawned on it").handle
+}
+
 type Joined = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
 
 impl Runtime for Background {
@@ -134,13 +175,12 @@ impl Runtime for Background {
     type JoinHandle = Joined;
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Joined {
-        let task = handle().expect("the runtime was started before anything is spawned on it").spawn(future);
+        let task = host().spawn(future);
         Box::pin(async move { task.await.map_err(Ended) })
     }
 
     fn spawn_blocking<F: FnOnce() + Send + 'static>(work: F) -> Joined {
-        let task =
-            handle().expect("the runtime was started before anything is spawned on it").spawn_blocking(work);
+        let task = host().spawn_blocking(work);
         Box::pin(async move { task.await.map_err(Ended) })
     }
 }

@@ -7,14 +7,15 @@ use pyo3::{exceptions::PyValueError, prelude::*};
 use crate::{config::RedisSettings, stream::EntryId, tail::After};
 
 /// The longest time that can be asked for; longer ones overflow clocks.
-const LONGEST_S: f64 = 365.0 * 24.0 * 3600.0;
+pub(super) const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Seconds of a setting; refused if negative, not a number or longer than a year.
 pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
-    if (0.0..=LONGEST_S).contains(&value) {
+    let longest = LONGEST.as_secs_f64();
+    if (0.0..=longest).contains(&value) {
         return Ok(Duration::from_secs_f64(value));
     }
-    Err(PyValueError::new_err(format!("{name} is {value}, expected seconds from 0 to {LONGEST_S}")))
+    Err(PyValueError::new_err(format!("{name} is {value}, expected seconds from 0 to {longest}")))
 }
 
 /// The address of Redis.

@@ -17,7 +17,7 @@ use super::{
     values,
 };
 use crate::{
-    consumer::{self as core, ConsumerConfig, Kind, Settler, Verdict},
+    consumer::{self as core, ConsumeError, ConsumerConfig, Kind, Settler, Verdict},
     filter::Filter,
     stream::EntryId,
 };
@@ -65,14 +65,18 @@ impl Subscription {
         runtime::awaitable(py, async move {
             let inner = core::Subscription::open(address, config).await?;
             let (settler, consumer) = (inner.settler(), inner.consumer().to_owned());
-            Ok(Self { inner: Arc::new(tokio::sync::Mutex::new(Some(inner))), settler, consumer })
+            Ok::<_, ConsumeError>(Self {
+                inner: Arc::new(tokio::sync::Mutex::new(Some(inner))),
+                settler,
+                consumer,
+            })
         })
     }
 
     /// Waits until there may be something to take; false once it is closed. Safe to cancel.
     fn ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let settler = self.settler.clone();
-        runtime::awaitable(py, async move { Ok(settler.ready().await) })
+        runtime::awaitable(py, async move { Ok::<_, PyErr>(settler.ready().await) })
     }
 
     /// At most `max_events` events that are ready, in stream order but for those that are delivered again. With
@@ -146,7 +150,7 @@ impl Subscription {
             if let Some(subscription) = subscription {
                 subscription.close().await;
             }
-            Ok(())
+            Ok::<_, PyErr>(())
         })
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::Event,
     filter,
-    stream::EntryId,
+    stream::{EntryId, StreamError},
     tail::{self as core, News},
 };
 
@@ -83,7 +83,7 @@ impl Tail {
         };
         runtime::awaitable(py, async move {
             let inner = core::Tail::open(settings, &streams, place).await?;
-            Ok(Self { inner: Arc::new(tokio::sync::Mutex::new(inner)), condition })
+            Ok::<_, StreamError>(Self { inner: Arc::new(tokio::sync::Mutex::new(inner)), condition })
         })
     }
 
@@ -97,7 +97,7 @@ impl Tail {
                 let entries = match tail.next().await {
                     News::Entries(entries) => entries,
                     // Of the wrong type, forbidden: waiting would not help.
-                    News::Interrupted(error) if !error.is_transient() => return Err(error.into()),
+                    News::Interrupted(error) if !error.is_transient() => return Err(error),
                     News::Interrupted(_) | News::Resumed(_) => continue,
                 };
                 let wanted =

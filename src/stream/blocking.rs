@@ -32,6 +32,11 @@ impl BlockingConnection {
         Ok(Self { wire, address: settings.to_string(), buffer: Vec::new() })
     }
 
+    /// The byte stream, for who speaks for itself; what it asks it reads the answers to.
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
     /// Sends a command that may take `block` and a little more; `what` names it in errors.
     ///
     /// Cancelling the future leaves the reply on its way: drop the connection then.

@@ -78,9 +78,14 @@ fn milliseconds(block: Duration) -> String {
     u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1).to_string()
 }
 
-fn unexpected(reply: &Reply, what: &str) -> StreamError {
+pub(super) fn unexpected(reply: &Reply, what: &str) -> StreamError {
     let start = &reply.bytes[..reply.bytes.len().min(80)];
     StreamError::Unexpected { command: what.to_owned(), answer: String::from_utf8_lossy(start).into_owned() }
+}
+
+/// The entries of `[[id, [field, value, …]], …]`; `None` if the reply is of another form.
+pub(super) fn entries(reply: &Arc<Reply>) -> Option<Vec<Entry>> {
+    Walk { reply, at: 0 }.entries()
 }
 
 /// Goes through the values of a reply; each step is `None` if the value is of another form.

@@ -274,7 +274,8 @@ fn undelivered(error: &DeliveryError) -> ApiError {
                 "redis refused the event; the log of the hub says why",
             )
         }
-        DeliveryError::Abandoned { .. } => {
+        DeliveryError::Trimmed { .. } => ApiError::new(StatusCode::CONFLICT, "trimmed", error.to_string()),
+        DeliveryError::Abandoned { .. } | DeliveryError::Spooled { .. } => {
             ApiError::unavailable("leaving", "this hub left before redis had the event")
         }
     }

@@ -1,17 +1,18 @@
 //! The encoder: one event, field by field, into a request.
 
+mod pairs;
+mod text;
+
 use std::{ops::Range, time::SystemTime};
 
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::{
-    Encoded, InvalidEvent, JsonKind, Limits, MAX_EVENT_ID_BYTES, MAX_FIELD_NAME_BYTES, STRINGS_FIELD, json,
-    resp,
-};
+use self::pairs::Place;
+use super::{Encoded, InvalidEvent, JsonKind, Limits, json};
 use crate::event::{
-    excerpt, id, infer,
-    schema::{self, EventSchema, FieldSchema, Kind},
+    excerpt, id,
+    schema::{self, EventSchema, Kind},
     timestamp::Timestamp,
 };
 
@@ -53,19 +54,6 @@ pub struct EntryEncoder<'a> {
     /// Where in the body the names for `_strings` are.
     strings: SmallVec<[Range<usize>; 4]>,
     finished: bool,
-}
-
-/// Where a field belongs.
-#[derive(Clone, Copy)]
-enum Place {
-    Known(usize, &'static FieldSchema),
-    Unknown,
-}
-
-/// Where in the body the texts of a pair are.
-struct Pair {
-    name: Range<usize>,
-    value: Range<usize>,
 }
 
 impl<'a> EntryEncoder<'a> {
@@ -112,6 +100,11 @@ impl<'a> EntryEncoder<'a> {
             Place::Known(index, known) => self.known_str(index, known, text),
             Place::Unknown => self.unknown_str(field, text),
         }
+    }
+
+    /// A text for a known field that was not given.
+    pub fn str_if_absent(&mut self, field: &str, text: &str) -> Result<(), InvalidEvent> {
+        if self.has(field) { Ok(()) } else { self.str(field, text) }
     }
 
     /// An integer; a number with a fraction where one is expected.
@@ -253,6 +246,20 @@ impl<'a> EntryEncoder<'a> {
         Ok(Encoded { fields: self.fields, bytes: self.bytes, event_id })
     }
 
+    #[cold]
+    fn missing(&self, field: &'static str, expected: Kind) -> InvalidEvent {
+        InvalidEvent::Missing {
+            stream: self.stream.to_owned(),
+            event: self.event.to_owned(),
+            field,
+            expected,
+        }
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.schema.find(field.as_bytes(), self.next).is_some_and(|index| self.seen & (1 << index) != 0)
+    }
+
     fn integer(&mut self, field: &str, digits: &str, as_float: f64) -> Result<(), InvalidEvent> {
         match self.place(field)? {
             Place::Known(index, known) if known.kind == Kind::F64 => {
@@ -268,167 +275,6 @@ impl<'a> EntryEncoder<'a> {
             }),
             Place::Unknown => self.push(field, digits.as_bytes()).map(drop),
         }
-    }
-
-    fn known_str(
-        &mut self,
-        index: usize,
-        known: &'static FieldSchema,
-        text: &str,
-    ) -> Result<(), InvalidEvent> {
-        match known.kind {
-            Kind::String if known.name == "event_id" => {
-                if text.len() > MAX_EVENT_ID_BYTES {
-                    return Err(InvalidEvent::EventId { bytes: text.len(), limit: MAX_EVENT_ID_BYTES });
-                }
-                self.mark(index);
-                self.event_id = self.push(known.name, text.as_bytes())?.value;
-                Ok(())
-            }
-            Kind::String if known.name == "event" => {
-                if schema::canonical_name(self.stream, text) == self.event {
-                    return Ok(());
-                }
-                Err(InvalidEvent::Repeated { field: "event" })
-            }
-            Kind::String => self.push_known(index, known, text.as_bytes()),
-            Kind::Timestamp => match Timestamp::parse(text) {
-                Some(timestamp) => self.push_known(index, known, timestamp.as_str().as_bytes()),
-                None => Err(InvalidEvent::wrong_type(known.name, &Value::from(text), known.kind)),
-            },
-            Kind::U64 | Kind::F64 | Kind::Bool | Kind::Object => {
-                Err(InvalidEvent::wrong_type(known.name, &Value::from(text), known.kind))
-            }
-        }
-    }
-
-    fn unknown_str(&mut self, field: &str, text: &str) -> Result<(), InvalidEvent> {
-        self.admit(field, text.len())?;
-        let read_as = infer(text);
-        if let Some(read_as) = &read_as
-            && field.contains(',')
-        {
-            return Err(InvalidEvent::Comma {
-                field: excerpt::cut(field),
-                read_as: excerpt::kind_of(read_as),
-            });
-        }
-        let pair = self.push(field, text.as_bytes())?;
-        if read_as.is_some() {
-            self.strings.push(pair.name);
-        }
-        Ok(())
-    }
-
-    fn push_json<E: From<InvalidEvent>>(
-        &mut self,
-        field: &str,
-        kind: JsonKind,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.admit(field, 0)?;
-        resp::push_bulk(self.body, field.as_bytes());
-        let text = resp::push_bulk_with(self.body, write)?;
-        self.admit(field, text.len())?;
-        let len = text.len();
-        json::check(field, &self.body[text], kind)?;
-        self.count(field, len);
-        Ok(())
-    }
-
-    fn push_strings(&mut self) -> Result<(), InvalidEvent> {
-        let Some(commas) = self.strings.len().checked_sub(1) else { return Ok(()) };
-        let len = self.strings.iter().map(Range::len).sum::<usize>() + commas;
-        self.admit(STRINGS_FIELD, len)?;
-        resp::push_bulk(self.body, STRINGS_FIELD.as_bytes());
-        resp::push_head(self.body, len);
-        for (index, name) in std::mem::take(&mut self.strings).into_iter().enumerate() {
-            if index > 0 {
-                self.body.push(b',');
-            }
-            self.body.extend_from_within(name);
-        }
-        self.body.extend_from_slice(b"\r\n");
-        self.count(STRINGS_FIELD, len);
-        Ok(())
-    }
-
-    /// Where a field belongs; refused if it can't be written.
-    #[inline]
-    fn place(&mut self, field: &str) -> Result<Place, InvalidEvent> {
-        if let Some(index) = self.schema.find(field.as_bytes(), self.next) {
-            self.next = index + 1;
-            let known = &self.schema.fields[index];
-            return match self.seen & (1 << index) {
-                0 => Ok(Place::Known(index, known)),
-                _ => Err(InvalidEvent::Repeated { field: known.name }),
-            };
-        }
-        if field.is_empty() || field.len() > MAX_FIELD_NAME_BYTES {
-            return Err(InvalidEvent::FieldName {
-                name: excerpt::cut(field),
-                bytes: field.len(),
-                limit: MAX_FIELD_NAME_BYTES,
-            });
-        }
-        if field == STRINGS_FIELD {
-            return Err(InvalidEvent::Reserved { field: STRINGS_FIELD });
-        }
-        Ok(Place::Unknown)
-    }
-
-    #[cold]
-    fn missing(&self, field: &'static str, expected: Kind) -> InvalidEvent {
-        InvalidEvent::Missing {
-            stream: self.stream.to_owned(),
-            event: self.event.to_owned(),
-            field,
-            expected,
-        }
-    }
-
-    fn has(&self, field: &str) -> bool {
-        self.schema.find(field.as_bytes(), self.next).is_some_and(|index| self.seen & (1 << index) != 0)
-    }
-
-    fn mark(&mut self, index: usize) {
-        self.seen |= 1 << index;
-    }
-
-    #[inline]
-    fn push_known(&mut self, index: usize, known: &FieldSchema, text: &[u8]) -> Result<(), InvalidEvent> {
-        self.mark(index);
-        self.push(known.name, text).map(drop)
-    }
-
-    /// Appends a pair.
-    #[inline]
-    fn push(&mut self, field: &str, text: &[u8]) -> Result<Pair, InvalidEvent> {
-        self.admit(field, text.len())?;
-        let name = resp::push_bulk(self.body, field.as_bytes());
-        let value = resp::push_bulk(self.body, text);
-        self.count(field, text.len());
-        Ok(Pair { name, value })
-    }
-
-    /// Refuses a pair for which there is no room, before it is written.
-    #[inline]
-    fn admit(&self, field: &str, len: usize) -> Result<(), InvalidEvent> {
-        if self.fields >= self.limits.max_fields {
-            let limit = self.limits.max_fields;
-            return Err(InvalidEvent::TooManyFields { field: excerpt::cut(field), limit });
-        }
-        let bytes = self.bytes + field.len() + len;
-        let limit = self.limits.max_bytes.min(resp::MAX_BULK_BYTES);
-        if bytes > limit {
-            return Err(InvalidEvent::TooLarge { field: excerpt::cut(field), bytes, limit });
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, field: &str, len: usize) {
-        self.fields += 1;
-        self.bytes += field.len() + len;
     }
 }
 

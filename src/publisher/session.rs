@@ -1,0 +1,330 @@
+//! Sending on one connection: batches out, replies in, both at once.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf},
+    time::Instant,
+};
+
+use super::{
+    DeliveryError,
+    backlog::SYNC_INTERVAL,
+    batch::{Batch, Settling},
+    queue::Wanted,
+    writer::{SessionEnd, Writer, ended_by, thinned},
+};
+use crate::stream::{
+    EntryId, StreamError,
+    append_connection::{AppendConnection, Session},
+    reply, resp,
+    wire::Wire,
+};
+
+/// Batches that may be on their way at once: one being executed, one in the socket's buffer behind it.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// How much of the replies is read at once.
+const REPLIES_BYTES: usize = 64 * 1024;
+
+/// What one piece of replies settled.
+#[derive(Default)]
+pub(super) struct Settled {
+    pub published: u64,
+    failed: u64,
+    /// Of the queue's room.
+    events: u64,
+    bytes: u64,
+}
+
+/// Why the exchange stops.
+enum Pause {
+    /// The next batch writes to streams of which it is not known how far they go; nothing is in flight.
+    NewStreams,
+    End(SessionEnd),
+}
+
+impl Settled {
+    /// An event of so many bytes is settled; one that is on disk took no room, unless somebody asks for it.
+    #[inline]
+    pub(super) fn room(&mut self, bytes: usize, is_on_disk: bool, has_receipt: bool) {
+        self.events += u64::from(!is_on_disk || has_receipt);
+        self.bytes += if is_on_disk { 0 } else { bytes as u64 };
+    }
+}
+
+impl Writer {
+    /// Sends until the connection has to be left.
+    pub(super) async fn exchange(&mut self, connection: &mut AppendConnection) -> SessionEnd {
+        loop {
+            match self.send_and_count(connection).await {
+                Pause::End(end) => return end,
+                Pause::NewStreams => {
+                    let stop = self.shared.stop.clone();
+                    match stop.run_until_cancelled(self.look_up(connection)).await {
+                        None => return SessionEnd::Stopped,
+                        Some(Err(error)) => return ended_by(error),
+                        Some(Ok(())) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks how far the streams of the next batch go, those that are written to for the first time.
+    async fn look_up(&mut self, connection: &mut AppendConnection) -> Result<(), StreamError> {
+        let Some(next) = self.resend.front() else { return Ok(()) };
+        for place in self.bounds.missing(next.max_stream()) {
+            let name = self.shared.queue.stream(place).name;
+            match connection.extent(&name).await {
+                Ok(extent) => self.bounds.add(Some(extent)),
+                Err(error @ StreamError::Refused { .. }) if !error.is_transient() => self.bounds.add(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes batches and counts replies, both at once.
+    async fn send_and_count(&mut self, connection: &mut AppendConnection) -> Pause {
+        let (shared, session) = (self.shared.clone(), connection.session.clone());
+        let (mut reader, mut writer) = tokio::io::split(connection.wire());
+        let mut replies = Vec::with_capacity(REPLIES_BYTES);
+        let mut heard = Instant::now();
+        loop {
+            if let Err(pause) = self.fill_window(session.as_ref()).await {
+                return pause;
+            }
+            let is_idle = self.in_flight.is_empty();
+            if is_idle {
+                heard = Instant::now();
+            }
+            let wanted = self.wanted();
+            let disk = self.disk_work();
+            let progress = tokio::select! {
+                biased;
+                read = reader.read_buf(&mut replies) => {
+                    heard = Instant::now();
+                    self.count_replies(read, &mut replies)
+                }
+                wrote = Self::write(&mut writer, self.in_flight.back(), self.unwritten), if self.unwritten > 0 => {
+                    heard = Instant::now();
+                    wrote.map(|count| self.unwritten -= count).map_err(|error| self.lost(&error.to_string()))
+                }
+                () = shared.stop.cancelled() => Err(SessionEnd::Stopped),
+                () = shared.queue.ready(wanted.unwrap_or(Wanted::ANYTHING)), if wanted.is_some() => Ok(()),
+                () = tokio::time::sleep_until(disk.unwrap_or(heard)), if disk.is_some() => {
+                    self.backlog.sync().await;
+                    Ok(())
+                }
+                () = tokio::time::sleep_until(heard + shared.config.response_timeout), if !is_idle => {
+                    Err(self.lost(&format!("no reply within {:?}", shared.config.response_timeout)))
+                }
+            };
+            if let Err(end) = progress {
+                return Pause::End(end);
+            }
+        }
+    }
+
+    /// What of the queue to wait for.
+    fn wanted(&self) -> Option<Wanted> {
+        // A closed queue is always ready. With nothing in flight that ends the session, or sends what was accepted
+        // just before; otherwise the replies come first.
+        let is_idle = self.in_flight.is_empty();
+        let is_closed = self.shared.queue.is_closed();
+        if self.may_take() && self.backlog.is_empty() {
+            let wanted = if is_idle { Wanted::ANYTHING } else { Wanted::A_BATCH };
+            return (is_idle || !is_closed).then_some(wanted);
+        }
+        (self.backlog.is_usable() && !is_closed).then_some(Wanted::A_CROWD)
+    }
+
+    /// When to see to the disk: to make it keep what it was given, or to try again what failed.
+    fn disk_work(&self) -> Option<Instant> {
+        let is_stuck = self.in_flight.is_empty() && !self.backlog.is_empty();
+        self.backlog.next_sync().or_else(|| is_stuck.then(|| Instant::now() + SYNC_INTERVAL))
+    }
+
+    /// Puts the next batch on its way if there is one, and says when there is nothing more to do here.
+    async fn fill_window(&mut self, session: Option<&Session>) -> Result<(), Pause> {
+        if self.in_flight.is_empty() && (self.refused.is_some() || self.refused_on_disk) {
+            let reason = self.shared.stats.last_refusal();
+            return Err(Pause::End(SessionEnd::Refused(reason)));
+        }
+        if self.backlog.is_usable() && self.shared.queue.has_crowd() {
+            self.store(session).await;
+        }
+        if self.backlog.is_behind() {
+            self.backlog.write_note().await;
+        }
+        if !self.may_take() {
+            return Ok(());
+        }
+        let next = self.next_batch().await;
+        if self.doubt.is_some() {
+            // What another publisher had on its way, from whose spool is read now: that is found out first.
+            return Err(Pause::End(SessionEnd::Idle));
+        }
+        let Some(batch) = next else {
+            return if self.in_flight.is_empty() && self.is_done() {
+                Err(Pause::End(SessionEnd::Closed))
+            } else {
+                Ok(())
+            };
+        };
+        if !self.bounds.missing(batch.max_stream()).is_empty() {
+            self.resend.push_front(batch);
+            return if self.in_flight.is_empty() { Err(Pause::NewStreams) } else { Ok(()) };
+        }
+        if batch.on_disk.is_some() {
+            self.backlog.declare(&batch, session, &self.bounds).await;
+        }
+        self.unwritten = batch.unsettled_bytes().len();
+        self.in_flight.push_back(batch);
+        Ok(())
+    }
+
+    fn may_take(&self) -> bool {
+        let is_refused = self.refused.is_some() || self.refused_on_disk;
+        self.unwritten == 0 && !is_refused && self.in_flight.len() < MAX_IN_FLIGHT
+    }
+
+    /// The oldest requests that are not in flight.
+    async fn next_batch(&mut self) -> Option<Batch> {
+        if let Some(batch) = self.resend.pop_front() {
+            return Some(batch);
+        }
+        if !self.backlog.is_empty() {
+            self.read_backlog().await;
+            return self.resend.pop_front();
+        }
+        let queue = &self.shared.queue;
+        let linger = self.shared.config.linger;
+        if !self.in_flight.is_empty() {
+            return queue.take(Wanted::A_BATCH);
+        }
+        let is_waiting = queue.depth().queued_bytes > 0;
+        if !linger.is_zero() && is_waiting && !queue.is_flushing() {
+            let _ = tokio::time::timeout(linger, queue.ready(Wanted::A_BATCH)).await;
+        }
+        queue.take(Wanted::ANYTHING)
+    }
+
+    async fn write(
+        writer: &mut WriteHalf<&mut Wire>,
+        batch: Option<&Batch>,
+        unwritten: usize,
+    ) -> std::io::Result<usize> {
+        let Some(batch) = batch else { return Ok(0) };
+        let count = writer.write(batch.tail(unwritten)).await?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        if count == unwritten {
+            // TLS may hold back the end of what it was given.
+            writer.flush().await?;
+        }
+        Ok(count)
+    }
+
+    /// Settles the requests whose replies have come.
+    fn count_replies(
+        &mut self,
+        read: std::io::Result<usize>,
+        replies: &mut Vec<u8>,
+    ) -> Result<(), SessionEnd> {
+        let broken = match read {
+            Ok(0) => Some("the server closed the connection".to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = broken {
+            // Servers may end connections that carry nothing for long; that keeps nothing from being sent.
+            return Err(if self.in_flight.is_empty() { SessionEnd::Idle } else { self.lost(&reason) });
+        }
+        let (mut settled, mut at) = (Settled::default(), 0);
+        let outcome = loop {
+            match resp::next(replies, at) {
+                Ok(None) => break Ok(()),
+                Ok(Some((reply, behind))) => {
+                    if !self.settle_next(reply, replies, &mut settled) {
+                        break Err(self.lost("it sent a reply that nothing was asked for"));
+                    }
+                    at = behind;
+                }
+                Err(error) => break Err(self.lost(&error.to_string())),
+            }
+        };
+        self.bounds.keep(replies);
+        replies.drain(..at);
+        self.report(&settled);
+        outcome
+    }
+
+    /// Settles the oldest request by its reply; `false` if there is no request to settle.
+    fn settle_next(&mut self, reply: resp::Reply, replies: &[u8], settled: &mut Settled) -> bool {
+        let Some(batch) = self.in_flight.front_mut() else { return false };
+        let (seq, on_disk) = (batch.oldest_seq(), batch.oldest_on_disk());
+        let Some(Settling { stream, bytes, receipt }) = batch.settle() else { return false };
+        match reply {
+            resp::Reply::Value(range) => {
+                settled.published += 1;
+                settled.room(bytes.len(), on_disk.is_some(), receipt.is_some());
+                if let Some(receipt) = receipt {
+                    receipt.settle(&entry_id(&replies[range.clone()]));
+                }
+                self.bounds.acknowledged(stream, range);
+                self.backlog.note_settled(on_disk);
+            }
+            resp::Reply::Error(range) => {
+                let reason = String::from_utf8_lossy(&replies[range]).into_owned();
+                if reply::is_waited_out(&reason) {
+                    match on_disk {
+                        Some(number) => {
+                            self.refused_on_disk = true;
+                            self.backlog.take_back(number, receipt);
+                        }
+                        None => thinned(&mut self.refused, seq).push(&[bytes], stream, receipt),
+                    }
+                    self.shared.stats.refused_for_now(reason);
+                } else {
+                    settled.failed += 1;
+                    settled.room(bytes.len(), on_disk.is_some(), receipt.is_some());
+                    self.shared.give_up(stream, bytes, reason, receipt.as_ref());
+                    self.backlog.note_settled(on_disk);
+                }
+            }
+        }
+        if let Some(batch) = self.in_flight.pop_front_if(|batch| batch.is_empty()) {
+            self.shared.queue.recycle(batch);
+        }
+        true
+    }
+
+    pub(super) fn report(&mut self, settled: &Settled) {
+        if settled.published > 0 {
+            // Health is proven by an event that arrived, not by a connection that opened.
+            self.backoff.reset();
+            self.shared.stats.healthy(settled.published);
+        }
+        if settled.published + settled.failed > 0 {
+            self.backlog.report();
+            self.shared.queue.settled(settled.events, settled.bytes, self.oldest_seq());
+        }
+    }
+
+    fn lost(&self, reason: &str) -> SessionEnd {
+        let address = self.shared.settings.to_string();
+        SessionEnd::Lost(StreamError::Unreachable { address, reason: reason.to_owned() })
+    }
+}
+
+fn entry_id(text: &[u8]) -> Result<EntryId, DeliveryError> {
+    let id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    id.ok_or_else(|| DeliveryError::Refused {
+        stream: String::new(),
+        reason: format!(
+            "the server answered with {:?}, which is not an entry id",
+            String::from_utf8_lossy(text)
+        ),
+    })
+}

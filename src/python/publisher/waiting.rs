@@ -1,0 +1,82 @@
+//! Waiting for Redis: `connect`, `flush` and `close`, for threads and for event loops.
+
+use std::time::Duration;
+
+use pyo3::{intern, prelude::*};
+
+use super::Publisher;
+use crate::{
+    config::RedisSettings,
+    python::{runtime, settings::seconds},
+    stream::{Connection, StreamError},
+};
+
+#[pymethods]
+impl Publisher {
+    #[pyo3(signature = (timeout = 5.0))]
+    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        runtime::wait(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = seconds("timeout", timeout)?;
+        match self.running() {
+            Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
+            Some(running) => runtime::wait(py, async move { running.publisher.flush(timeout).await }),
+            None => Ok(()),
+        }
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = seconds("timeout", timeout)?;
+        match self.running() {
+            Some(running) => runtime::awaitable(py, async move { running.publisher.flush(timeout).await }),
+            None => done(py),
+        }
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
+        let timeout = seconds("timeout", timeout)?;
+        self.lock().closed = true;
+        match self.running() {
+            Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
+            Some(running) => runtime::wait(py, running.close(timeout)),
+            None => Ok(()),
+        }
+    }
+
+    #[pyo3(signature = (timeout = 5.0))]
+    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = seconds("timeout", timeout)?;
+        self.lock().closed = true;
+        match self.running() {
+            Some(running) => runtime::awaitable(py, running.close(timeout)),
+            None => done(py),
+        }
+    }
+}
+
+/// Says now what is wrong with the address, the password or the certificate.
+async fn connect(settings: RedisSettings, timeout: Duration) -> Result<(), StreamError> {
+    if let Ok(connected) = tokio::time::timeout(timeout, Connection::open(&settings)).await {
+        return connected.map(drop);
+    }
+    let reason = format!("no answer within {timeout:?}");
+    Err(StreamError::Unreachable { address: settings.to_string(), reason })
+}
+
+/// An awaitable that is done.
+pub(super) fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
+    let future = event_loop.call_method0(intern!(py, "create_future"))?;
+    future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    Ok(future)
+}

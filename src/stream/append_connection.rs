@@ -1,0 +1,139 @@
+//! The connection of a publisher: requests as bytes, and what tells after its loss which of them arrived.
+
+use std::time::Duration;
+
+use super::{
+    BlockingConnection, Entry, EntryId, ServerInfo, StreamError, entry::Reply, read::unexpected, tape::Token,
+    wire::Wire,
+};
+use crate::config::RedisSettings;
+
+/// A connection as its server knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// The server's `run_id`: another one for each start of each server.
+    pub run_id: String,
+    /// The server's number for the connection, unique while the server runs.
+    pub client_id: i64,
+}
+
+/// How far a stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    /// The first entry's id, if it holds any.
+    pub first_id: Option<EntryId>,
+    /// The id of the last entry ever appended, trimmed or not.
+    pub last_generated_id: EntryId,
+    /// How many entries were ever trimmed or deleted; `None` before Redis 7.
+    pub removed: Option<u64>,
+}
+
+/// One connection that carries a publisher's requests and, while none is in flight, its questions.
+#[derive(Debug)]
+pub(crate) struct AppendConnection {
+    inner: BlockingConnection,
+    /// `None` where the server does not tell.
+    pub session: Option<Session>,
+}
+
+impl AppendConnection {
+    /// Connects and authenticates, and asks the server who it is.
+    pub(crate) async fn open(settings: &RedisSettings) -> Result<Self, StreamError> {
+        let mut inner = BlockingConnection::open(settings).await?;
+        let session = session(&mut inner).await?;
+        Ok(Self { inner, session })
+    }
+
+    /// The byte stream, for requests that are answered in their order.
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        self.inner.wire()
+    }
+
+    /// Ends another connection of this user; nothing that it sent is executed after that. Not an error if it is gone.
+    pub(crate) async fn kill(&mut self, client_id: i64) -> Result<(), StreamError> {
+        let request = ["CLIENT", "KILL", "ID", &client_id.to_string()].map(str::to_owned);
+        self.inner.query(&request, Duration::ZERO, "CLIENT KILL").await.map(drop)
+    }
+
+    /// How far a stream goes; nothing of everything if there is no such stream.
+    pub(crate) async fn extent(&mut self, stream: &str) -> Result<Extent, StreamError> {
+        let what = format!("XINFO STREAM {stream}");
+        let request = ["XINFO", "STREAM", stream].map(str::to_owned);
+        let reply = match self.inner.query(&request, Duration::ZERO, &what).await {
+            Ok(reply) => reply,
+            Err(StreamError::Refused { reason, .. }) if reason.contains("no such key") => {
+                return Ok(Extent { removed: Some(0), ..Extent::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        read_extent(&reply).ok_or_else(|| unexpected(&reply, &what))
+    }
+
+    /// At most `count` entries from `from` to `to`, both included, oldest first.
+    pub(crate) async fn range(
+        &mut self,
+        stream: &str,
+        from: EntryId,
+        to: EntryId,
+        count: usize,
+    ) -> Result<Vec<Entry>, StreamError> {
+        let what = format!("XRANGE {stream}");
+        let (from, to, count) = (from.to_string(), to.to_string(), count.to_string());
+        let request = ["XRANGE", stream, &from, &to, "COUNT", &count].map(str::to_owned);
+        let reply = self.inner.query(&request, Duration::ZERO, &what).await?;
+        super::read::entries(&reply).ok_or_else(|| unexpected(&reply, &what))
+    }
+}
+
+/// Who the server says it and this connection are; `None` if it refuses to.
+async fn session(connection: &mut BlockingConnection) -> Result<Option<Session>, StreamError> {
+    let client_id = match connection.client_id().await {
+        Ok(client_id) => client_id,
+        Err(error) => return untold(error),
+    };
+    let request = ["INFO", "server"].map(str::to_owned);
+    match connection.query(&request, Duration::ZERO, "INFO server").await {
+        Ok(reply) => {
+            let info = ServerInfo::parse(&String::from_utf8_lossy(reply.text(0)));
+            Ok(info.text("run_id").map(|run_id| Session { run_id: run_id.to_owned(), client_id }))
+        }
+        Err(error) => untold(error),
+    }
+}
+
+/// A server that refuses to tell is one without a name; one that can't be reached is an error.
+fn untold(error: StreamError) -> Result<Option<Session>, StreamError> {
+    match error {
+        StreamError::Refused { .. } | StreamError::Unexpected { .. } => Ok(None),
+        other => Err(other),
+    }
+}
+
+/// The fields of `XINFO STREAM` that say how far the stream goes.
+fn read_extent(reply: &Reply) -> Option<Extent> {
+    let Some(Token::Array(_)) = reply.tokens.first() else { return None };
+    let (mut extent, mut length, mut added) = (Extent::default(), 0, None);
+    // Names of fields are met among all values: none of them is an entry's id, a number or a group's name.
+    for (index, _) in reply.tokens.iter().enumerate().filter(|(_, token)| matches!(token, Token::Bulk { .. }))
+    {
+        let value = reply.tokens.get(index + 1);
+        match (reply.text(index), value) {
+            (b"length", Some(Token::Integer(value))) => length = value.unsigned_abs(),
+            (b"entries-added", Some(Token::Integer(value))) => added = Some(value.unsigned_abs()),
+            (b"last-generated-id", Some(Token::Bulk { .. })) => {
+                extent.last_generated_id = entry_id(reply.text(index + 1))?;
+            }
+            (b"first-entry", Some(Token::Array(_))) => {
+                extent.first_id = Some(entry_id(reply.text(index + 2))?);
+                break;
+            }
+            _ => {}
+        }
+    }
+    extent.removed = added.map(|added: u64| added.saturating_sub(length));
+    Some(extent)
+}
+
+fn entry_id(text: &[u8]) -> Option<EntryId> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

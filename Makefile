@@ -4,6 +4,8 @@
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
+#   ROUNDS, ONLY       make bench-publish: how many rounds; this part alone (contest, lone, memory or spool)
+#   UPDATE=1           make bench-instructions: write the baseline anew
 #   SYNAPSE_TEST_REDIS_SERVER
 #                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
 
@@ -103,7 +105,11 @@ module-release: tools
 bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
 
 bench-publish: module-release redis ## Publishing alone
-	PYTHONPATH=tests $(BIN)/python benches/publish.py
+	PYTHONPATH=tests:benches $(BIN)/python benches/publish.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
+
+bench-instructions: module-release rust redis valgrind ## Instructions per event, beside the committed baseline
+	cargo build --package hot-paths --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/instructions.py $(if $(UPDATE),--update)
 
 bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release
@@ -118,7 +124,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-consume bench-gateway soak tools rust redis node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
 
@@ -136,6 +142,9 @@ rust:
 
 redis:
 	@$(NEED) 'command -v redis-server && command -v redis-cli' redis-server redis-tools
+
+valgrind:
+	@$(NEED) 'command -v valgrind' valgrind
 
 node:
 	@$(NEED) 'command -v node && command -v npm' nodejs npm
@@ -155,4 +164,4 @@ clean: ## Removes all that was built and installed here
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

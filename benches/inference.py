@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+import pydantic
 
 import synapse_rs
 
@@ -21,6 +24,39 @@ EVENT: dict[str, Any] = {
 }
 """Eight fields; with `timestamp`, `source` and `event_id`, which the publisher adds, eleven on the wire."""
 KEYWORDS: dict[str, Any] = {field: value for field, value in EVENT.items() if field != "event"}
+
+
+@dataclass
+class InferenceDataclass:
+    """The event as a dataclass; what is `None` is left out on the wire."""
+
+    event: str
+    model_name: str
+    version: str
+    latency_ms: float
+    user_id: str | None = None
+    request_id: str | None = None
+    tokens_used: int | None = None
+    cost: float | None = None
+    confidence: float | None = None
+    success: bool = True
+    error: str | None = None
+
+
+class InferenceModel(pydantic.BaseModel):
+    """The event as a pydantic model, of the same fields."""
+
+    event: str
+    model_name: str
+    version: str
+    latency_ms: float
+    user_id: str | None = None
+    request_id: str | None = None
+    tokens_used: int | None = None
+    cost: float | None = None
+    confidence: float | None = None
+    success: bool = True
+    error: str | None = None
 
 
 def publish_thousands(url: str, events: int) -> None:

@@ -27,8 +27,8 @@ const MAX_NOTE_BYTES: usize = 1024 * 1024;
 /// What is kept beside the records.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
-    /// The connection that carried the records in doubt: the server's `run_id` and its number for it.
-    session: Option<(String, i64)>,
+    /// The connection that carried the records in doubt.
+    session: Option<Session>,
     /// Every record before this one may have been sent.
     sent: u64,
     /// From where on those would be looked for, by the names of their streams.
@@ -84,14 +84,13 @@ impl Backlog {
         self.first = self.figures.first;
         self.holes.clear();
         self.rewind();
-        let session = note.session.map(|(run_id, client_id)| Session { run_id, client_id });
         self.noted.clear();
         for (name, bound) in note.bounds {
             if let Ok(place) = self.shared.queue.place_of(&name) {
                 self.noted.insert(place, bound);
             }
         }
-        (self.session, self.sent) = (session, note.sent);
+        (self.session, self.sent) = (note.session, note.sent);
         let mut batches = Vec::new();
         for page in &pages {
             batches.extend(self.compose(page.iter().filter(|(number, _)| *number < note.sent)));
@@ -165,7 +164,7 @@ impl Backlog {
     pub(in crate::publisher) async fn write_note(&mut self) {
         let name = |place: u16| self.shared.queue.stream(place).name.to_string();
         let mut note = Note {
-            session: self.session.clone().map(|session| (session.run_id, session.client_id)),
+            session: self.session.clone(),
             sent: self.sent,
             bounds: self.noted.iter().map(|(place, bound)| (name(*place), *bound)).collect(),
         };

@@ -3,6 +3,7 @@
 mod failures;
 pub(super) mod faults;
 mod log;
+mod model;
 
 use std::path::{Path, PathBuf};
 

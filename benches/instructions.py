@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import re
@@ -26,8 +25,6 @@ from harness.redis_server import RedisServer
 HERE = Path(__file__).parent
 BASELINE = HERE / "instructions.json"
 TOLERANCE = 0.05
-MORE_TOLERANCE = {"Writer: send and settle": 0.10}
-"""In how many pieces Redis answers is not the same each time."""
 MARK = "getppid"
 """The function at whose calls callgrind writes down what it has counted; nobody else calls it."""
 VALGRIND = ["valgrind", "--tool=callgrind", "--separate-threads=yes", "--combine-dumps=yes", f"--dump-before={MARK}"]
@@ -37,10 +34,7 @@ Counts = dict[str, float]
 
 
 def count(command: list[str | Path]) -> Counts:
-    """Runs a program under callgrind: it takes paths between pairs of marks and prints a line of JSON for each.
-
-    Of a path taken several times the least counts.
-    """
+    """Runs a program under callgrind: it takes paths between pairs of marks and prints a line of JSON for each."""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "callgrind.out"
         # The order of sets of texts is the same in each run.
@@ -53,10 +47,8 @@ def count(command: list[str | Path]) -> Counts:
     paths: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines()]
     if len(between_marks) != 2 * len(paths):
         raise RuntimeError(f"{command[0]}: {len(between_marks)} marks for {len(paths)} paths")
-    counts: Counts = {}
-    for path, total in zip(paths, between_marks[1::2], strict=True):
-        counts[path["path"]] = min(counts.get(path["path"], math.inf), total / path["events"])
-    return counts
+    taken = between_marks[1::2]
+    return {path["path"]: total / path["events"] for path, total in zip(paths, taken, strict=True)}
 
 
 def of_main_thread(dumps: str) -> list[int]:
@@ -85,7 +77,7 @@ def measure() -> dict[str, Group]:
     rustc = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
     tools = {"machine": platform.machine(), "rustc": minor(rustc)}
     with RedisServer() as server:
-        rust = count([binary("hot-paths"), server.url])
+        rust = count([binary("hot-paths"), f"127.0.0.1:{server.port}"])
     python = count([sys.executable, HERE / "hot_paths.py"])
     return {"Rust": Group(rust, tools), "Python": Group(python, {**tools, "python": minor(platform.python_version())})}
 
@@ -104,11 +96,11 @@ def compare(name: str, group: Group, baseline: dict[str, Any]) -> list[str]:
         if path not in before:
             print(f"  {path:<34}{now:>10,.0f}{'-':>10}{'-':>9}")
             continue
-        change, tolerance = now / before[path] - 1, MORE_TOLERANCE.get(path, TOLERANCE)
+        change = now / before[path] - 1
         print(f"  {path:<34}{now:>10,.0f}{before[path]:>10,}{change:>+9.1%}")
-        if change > tolerance:
-            wrong.append(f"{path} takes {change:.1%} more instructions than the baseline; {tolerance:.0%} may be noise")
-        elif change < -tolerance:
+        if change > TOLERANCE:
+            wrong.append(f"{path} takes {change:.1%} more instructions than the baseline; {TOLERANCE:.0%} is tolerated")
+        elif change < -TOLERANCE:
             print("    update the baseline, so that what was won is kept")
     if before.keys() != group.counts.keys():
         wrong.append(f"{name}: not the paths of the baseline: {', '.join(before.keys() ^ group.counts.keys())}")

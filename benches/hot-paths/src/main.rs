@@ -1,8 +1,10 @@
 //! What is done for every event, again and again: its instructions are counted.
 //!
-//! `benches/instructions.py` runs this under callgrind, with a Redis's URL as the only argument. Each path is taken
-//! between two calls of `getppid`, at which callgrind writes down what it has counted since the one before; a line
-//! of JSON tells which path it was and how many events took it.
+//! `benches/instructions.py` runs this under callgrind, with a Redis's `host:port` as the only argument. Each path is
+//! taken between two calls of `getppid`, at which callgrind writes down what it has counted since the one before; a
+//! line of JSON tells which path it was and how many events took it.
+
+mod detour;
 
 use std::{
     error::Error,
@@ -26,12 +28,10 @@ const SOURCE: &str = "cyrex";
 const EVENTS: usize = 10_000;
 /// Events before those that are counted: buffers grow, tables are filled.
 const WARM_UP: usize = 200;
-/// In how many pieces replies come is chance; the least of so many counts is what counts.
-const WRITERS: usize = 5;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).ok_or("expected a Redis's URL as the only argument")?;
+    let redis = std::env::args().nth(1).ok_or("expected a Redis's host:port as the only argument")?;
     let (event, limits) = (inference(), Limits::default());
 
     let mut body = Vec::new();
@@ -46,17 +46,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pairs = read_pairs(&body).ok_or("the encoder has written no pairs")?;
     counted("decode", || decode(STREAM, pairs.iter().copied()).map(|decoded| drop(black_box(decoded))))?;
 
-    let settings = RedisSettings::from_url(&url)?;
+    let settings = RedisSettings::from_url(&format!("redis://{}", detour::to(redis)?))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for _ in 0..WRITERS {
-        let (publisher, writer) = Publisher::new(settings.clone(), PublisherConfig::default());
-        counted("Publisher::publish", || publisher.publish(STREAM, &event))?;
-        let ((), closed) = measured("Writer: send and settle", WARM_UP + EVENTS, || {
-            runtime.block_on(join(writer.run(), publisher.close(PATIENCE)))
-        });
-        closed?;
-    }
-    Ok(())
+    let (publisher, writer) = Publisher::new(settings, PublisherConfig::default());
+    counted("Publisher::publish", || publisher.publish(STREAM, &event))?;
+    let ((), closed) = measured("Writer: send and settle", WARM_UP + EVENTS, || {
+        runtime.block_on(join(writer.run(), publisher.close(PATIENCE)))
+    });
+    Ok(closed?)
 }
 
 /// Takes a path for each of so many events.

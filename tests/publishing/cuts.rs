@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn a_request_cut_at_any_byte_arrives_once() {
     let lab = Lab::new().await;
-    lab.each(lab.batch.0, 7, async |round| {
+    lab.each(lab.batch.0, 11, async |round| {
         round.proxy.plan(round.plan(Where::Requests, round.at));
         let ledger = round.send(round.proxy, "synapse").await;
         round.arrived_once(&ledger).await;
@@ -24,7 +24,7 @@ async fn a_request_cut_at_any_byte_arrives_once() {
 #[tokio::test]
 async fn a_batch_arrives_once_whose_replies_are_cut_at_any_byte() {
     let lab = Lab::new().await;
-    lab.each(lab.batch.1, 1, async |round| {
+    lab.each(lab.batch.1, 2, async |round| {
         round.proxy.plan(round.plan(Where::Replies, round.at));
         let ledger = round.send(round.proxy, "synapse").await;
         round.arrived_once(&ledger).await;
@@ -35,7 +35,7 @@ async fn a_batch_arrives_once_whose_replies_are_cut_at_any_byte() {
 #[tokio::test]
 async fn two_publishers_on_the_same_streams_are_cut_at_any_byte() {
     let lab = Lab::new().await;
-    lab.each(lab.batch.0, 17, async |round| {
+    lab.each(lab.batch.0, 29, async |round| {
         let other = lab.proxy().await;
         round.proxy.plan(round.plan(Where::Requests, round.at));
         other.plan(round.plan(Where::Requests, lab.batch.0 - round.at));

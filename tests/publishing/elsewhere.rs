@@ -108,7 +108,9 @@ async fn a_server_that_lags_behind_gets_all_that_is_not_acknowledged() {
 #[tokio::test]
 async fn a_replica_that_has_some_of_the_batch_gets_the_rest() {
     let cutting = Cutting::new().await;
-    let mut other = RedisServer::new();
+    let other = RedisServer::new();
+    // Not later, in case more replicas come.
+    admin::<()>(&cutting.server, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     admin::<()>(&other, &["REPLICAOF", "127.0.0.1", &cutting.server.port().to_string()]);
     eventually("it has caught up", || async {
         let info: String = admin(&other, &["INFO", "replication"]);
@@ -118,7 +120,6 @@ async fn a_replica_that_has_some_of_the_batch_gets_the_rest() {
     admin::<()>(&other, &["REPLICAOF", "NO", "ONE"]);
     cutting.fail_over(&other);
     cutting.ledger.arrived_once(&connect(&other).await, "a replica").await;
-    other.kill();
 }
 
 /// A replica that lags tells nothing of what its master has, and takes nothing: the master is asked again.

@@ -102,7 +102,7 @@ async fn redis_is_killed_again_and_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_kills_connections_again_and_again() {
     let server = RedisServer::new();
-    let load = Load::start(&server, 3, 10_000, &PublisherConfig::default());
+    let load = Load::start(&server, 3, 4_000, &PublisherConfig::default());
     for _ in 0..30 {
         load.more(100).await;
         admin::<()>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);

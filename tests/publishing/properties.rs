@@ -10,7 +10,7 @@ use crate::support::*;
 
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 const PUBLISHERS: usize = 2;
-const CASES: u32 = 40;
+const CASES: u32 = 32;
 
 /// One step of a story.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
     let at = prop_oneof![0_u64..400, 0_u64..20_000];
     let plan = (publisher.clone(), fault, at, any::<bool>(), prop::bool::weighted(0.2));
     prop_oneof![
-        6 => (publisher.clone(), 0..STREAMS.len(), 1_u64..150)
+        6 => (publisher.clone(), 0..STREAMS.len(), 1_u64..80)
             .prop_map(|(publisher, stream, count)| Step::Send { publisher, stream, count }),
         3 => plan.prop_map(|(publisher, fault, at, of_replies, from_the_start)| {
             Step::Plan { publisher, fault, at, of_replies, from_the_start }

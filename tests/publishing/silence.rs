@@ -57,7 +57,8 @@ async fn a_connection_that_takes_nothing_is_left() {
     proxy.plan(Plan::new().requests(100_000, Fault::SwallowBoth));
     let config = PublisherConfig { max_batch_bytes: 64 * 1024 * 1024, ..impatient() };
     let mut ledger = Ledger::new(start_through(&proxy, config));
-    ledger.send(&STREAMS, 0..50_000);
+    ledger.padding = 30_000;
+    ledger.send(&STREAMS, 0..500);
     ledger.arrived_once(&connection, "the socket is full").await;
     assert!(ledger.publisher.stats().lost_connections > 0);
 }
@@ -178,12 +179,12 @@ async fn a_batch_that_is_being_executed_when_its_connection_is_lost_arrives_once
     let server = RedisServer::new();
     let connection = connect(&server).await;
     let proxy = Proxy::to(&server).await;
-    for round in 0..4 {
+    for round in 0..2 {
         admin::<()>(&server, &["FLUSHALL"]);
-        proxy.plan(Plan::new().requests(1_500_000 + 500_000 * round, Fault::Cut(Cut::Reset)));
+        proxy.plan(Plan::new().requests(1_500_000 + 1_000_000 * round, Fault::Cut(Cut::Reset)));
         let config = PublisherConfig { max_batch_bytes: 64 * 1024 * 1024, ..PublisherConfig::default() };
         let mut ledger = Ledger::new(start_through(&proxy, config));
-        ledger.send(&STREAMS, 0..15_000);
+        ledger.send(&STREAMS, 0..12_000);
         ledger.arrived_once(&connection, "while the batch is executed").await;
         ledger.publisher.close(PATIENCE).await.unwrap();
     }

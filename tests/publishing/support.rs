@@ -1,6 +1,6 @@
 //! What the tests of publishing stand on: numbered events, a ledger of what was sent, and what is on the streams.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use synapse_rs::{
     EntryId, Event, Publisher, RedisSettings,
@@ -74,19 +74,25 @@ pub(crate) struct Ledger {
     pub(crate) publisher: Publisher,
     /// The events' `source`, so that several publishers can be told apart on one stream.
     source: String,
+    /// So many bytes more in each event.
+    pub(crate) padding: usize,
     sent: Vec<(String, u64, Receipt)>,
 }
 
 impl Ledger {
     pub(crate) fn new(publisher: Publisher) -> Self {
         let source = publisher.config().source.clone();
-        Self { publisher, source, sent: Vec::new() }
+        Self { publisher, source, padding: 0, sent: Vec::new() }
     }
 
     /// Sends the events of these numbers, to the streams in alternation.
     pub(crate) fn send(&mut self, streams: &[impl AsRef<str>], numbers: std::ops::Range<u64>) {
         for (number, stream) in numbers.zip(streams.iter().cycle()) {
-            let receipt = self.publisher.send(stream.as_ref(), &numbered(number)).unwrap();
+            let mut event = numbered(number);
+            if self.padding > 0 {
+                event.set("padding", "x".repeat(self.padding));
+            }
+            let receipt = self.publisher.send(stream.as_ref(), &event).unwrap();
             self.sent.push((stream.as_ref().to_owned(), number, receipt));
         }
     }
@@ -149,11 +155,11 @@ impl Ledger {
             // Asked afterwards: others may trim meanwhile.
             let extent = connection.extent(stream).await.unwrap();
             let first = extent.and_then(|info| info.first_id).unwrap_or(EntryId::MAX);
+            let found: HashMap<_, _> = found.iter().map(|entry| (entry.id, number(entry))).collect();
             for (_, sent, receipt) in self.sent.iter().filter(|(to, ..)| to == stream) {
                 match receipt.outcome().expect("a flush waits for receipts") {
                     Ok(id) => {
-                        let entry = found.iter().find(|entry| entry.id == id);
-                        let number = entry.map(|entry| number(entry).unwrap());
+                        let number = found.get(&id).copied().flatten();
                         assert!(
                             number == Some(*sent) || (number.is_none() && id < first),
                             "{sent} on {stream} is said to be at {id}, {when}; there is {number:?}"

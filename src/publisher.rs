@@ -48,9 +48,10 @@ use crate::{
     shutdown::Shutdown,
 };
 
-pub use config::{GivenUp, OnGivenUp, PublisherConfig, SpoolConfig};
+pub use config::{GivenUp, OnGivenUp, PublisherConfig};
 pub use error::{DeliveryError, FlushError, Full, PublishError};
 pub use receipt::{Outcome, Receipt};
+pub use spool::{SpoolConfig, SpoolError};
 pub use stats::Stats;
 pub use writer::Writer;
 

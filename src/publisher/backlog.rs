@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    fmt,
     sync::Arc,
     time::Duration,
 };
@@ -40,10 +41,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Every publisher's spools: those that others left first, its own last.
 type Shelf = Arc<Mutex<VecDeque<Spool>>>;
 
-#[derive(Debug)]
 pub(super) struct Backlog {
     shared: Arc<Shared>,
     shelf: Option<Shelf>,
+    /// When it last refused to take events: being full, it still gives them.
+    refused: Option<Instant>,
+    /// When anything else last failed.
     failed: Option<Instant>,
     figures: Figures,
     /// Of the spool that is read: the first record that is not settled.
@@ -67,6 +70,12 @@ pub(super) struct Backlog {
     next_sync: Option<Instant>,
 }
 
+impl fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backlog").field("figures", &self.figures).finish_non_exhaustive()
+    }
+}
+
 /// How much is on disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
@@ -76,9 +85,9 @@ struct Figures {
     others: usize,
     /// Records in them.
     others_records: u64,
-    /// Of the spool that is read: the first record that the disk knows as not settled, and the end.
+    /// Of the spool that is read: its records, and the first of them that the disk knows as not settled.
+    front_records: u64,
     first: u64,
-    end: u64,
     /// Of our own: the first record that the disk knows as not settled, and the next to be.
     own_first: u64,
     own_end: u64,
@@ -94,8 +103,8 @@ impl Figures {
             bytes: spools.iter().map(Spool::bytes).sum(),
             others,
             others_records: spools.iter().take(others).map(Spool::len).sum(),
+            front_records: front.len(),
             first: front.first(),
-            end: front.end(),
             own_first: own.first(),
             own_end: own.end(),
             is_synced: own.is_synced(),
@@ -125,6 +134,7 @@ impl Backlog {
         Self {
             shared: shared.clone(),
             shelf: None,
+            refused: None,
             failed: None,
             figures: Figures::default(),
             first: 0,
@@ -148,7 +158,7 @@ impl Backlog {
 
     /// Records that are settled, which the disk does not know yet.
     fn unwritten(&self) -> u64 {
-        self.first - self.figures.first
+        self.first - self.figures.first + self.holes.len() as u64
     }
 
     /// Whether there is a spool.
@@ -156,9 +166,9 @@ impl Backlog {
         self.shelf.is_some()
     }
 
-    /// Whether there is to be a spool, and it has not just failed.
+    /// Whether there is to be a spool that takes events, and has not just refused to.
     pub(super) fn is_usable(&self) -> bool {
-        self.shared.config.spool.is_some() && self.failed.is_none_or(|failed| failed.elapsed() >= PAUSE)
+        self.shared.config.spool.is_some() && is_over(self.refused) && is_over(self.failed)
     }
 
     /// When something is to be done on disk next, if anything is.
@@ -183,7 +193,13 @@ impl Backlog {
             self.holes.insert(number);
             return;
         }
-        self.first += 1;
+        self.pass_to(number + 1);
+    }
+
+    /// All records before this one are settled.
+    fn pass_to(&mut self, number: u64) {
+        self.first = number;
+        self.holes = self.holes.split_off(&number);
         while self.holes.remove(&self.first) {
             self.first += 1;
         }
@@ -239,7 +255,7 @@ impl Backlog {
             }
         };
         if alone && !spools.iter().all(Spool::is_empty) {
-            self.failed = Some(Instant::now());
+            self.refused = Some(Instant::now());
             return None;
         }
         for spool in &spools {
@@ -287,7 +303,7 @@ impl Backlog {
 
     /// Leaves spools of others that are empty; gives what may have been sent of the next that is not.
     pub(super) async fn turn(&mut self) -> Option<Inherited> {
-        while self.figures.others > 0 && self.first == self.figures.end {
+        while self.figures.others > 0 && self.figures.front_records == self.unwritten() {
             self.write_note().await;
             // An emptied one leaves its files to the next who comes.
             self.with(|spools| Ok(spools.pop_front().map(drop))).await?;
@@ -300,8 +316,12 @@ impl Backlog {
 
     /// The next records as requests, each batch a run of records without a gap.
     pub(super) async fn read(&mut self) -> Vec<Batch> {
-        if !self.is_usable() {
+        if !is_over(self.failed) {
             return Vec::new();
+        }
+        if self.is_rewound {
+            // The disk goes back to the first record that it knows as not settled.
+            self.write_note().await;
         }
         let (max_bytes, is_rewound) = (self.shared.config.max_batch_bytes, self.is_rewound);
         let read = self.with(move |spools| {
@@ -383,10 +403,10 @@ impl Backlog {
         let Ok((batches, stored, figures)) = tokio::task::spawn_blocking(append).await else {
             return (Vec::new(), None);
         };
-        self.figures = figures;
+        self.found(figures);
         match stored {
             Ok(numbers) => {
-                self.failed = None;
+                self.refused = None;
                 self.shared.stats.stored(batches.iter().map(|batch| batch.len() as u64).sum());
                 for (batch, number) in batches.iter().zip(&numbers) {
                     self.seqs.push_back((*number, batch.oldest_seq()));
@@ -396,7 +416,8 @@ impl Backlog {
                 (batches, Some(numbers))
             }
             Err(error) => {
-                self.fail(&error);
+                self.refused = Some(Instant::now());
+                self.shared.stats.spool_failed(&error);
                 (batches, None)
             }
         }
@@ -421,13 +442,21 @@ impl Backlog {
             (work(&mut spools), Figures::of(&spools))
         };
         let (done, figures) = tokio::task::spawn_blocking(work).await.ok()?;
-        self.figures = figures;
+        self.found(figures);
         match done {
             Ok(done) => Some(done),
             Err(error) => {
                 self.fail(&error);
                 None
             }
+        }
+    }
+
+    fn found(&mut self, figures: Figures) {
+        self.figures = figures;
+        if self.first < figures.first {
+            // What can't be read any more is passed over by the disk.
+            self.pass_to(figures.first);
         }
     }
 
@@ -441,7 +470,7 @@ impl Backlog {
         let mut batches: Vec<Batch> = Vec::new();
         let (mut expected, mut last) = (None, None::<(&[u8], u16, Stream)>);
         for (number, bytes) in records {
-            if self.holes.contains(&number) {
+            if number < self.first || self.holes.contains(&number) {
                 continue;
             }
             let Some((name, fields, body)) = record::split(bytes) else {
@@ -477,6 +506,11 @@ impl Backlog {
         let place = self.shared.queue.place_of(std::str::from_utf8(name).ok()?).ok()?;
         Some((place, self.shared.queue.stream(place)))
     }
+}
+
+/// Whether a failure is long enough ago to try again.
+fn is_over(failed: Option<Instant>) -> bool {
+    failed.is_none_or(|failed| failed.elapsed() >= PAUSE)
 }
 
 fn front(spools: &mut VecDeque<Spool>) -> &mut Spool {

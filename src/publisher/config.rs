@@ -1,8 +1,8 @@
 //! How a publisher behaves.
 
-use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::DeliveryError;
+use super::{DeliveryError, SpoolConfig};
 use crate::event::encode::Limits;
 
 /// How a publisher behaves.
@@ -31,22 +31,6 @@ pub struct PublisherConfig {
     pub spool: Option<SpoolConfig>,
     /// Told of each event that is given up, in the writer's task: it must not wait.
     pub on_given_up: Option<OnGivenUp>,
-}
-
-/// Where what redis can't take is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpoolConfig {
-    /// The directory; made if it is not there. Publishers may share one: each has a part of its own.
-    pub dir: PathBuf,
-    /// How many bytes of events one publisher keeps there at most. Default 1 GiB.
-    pub max_bytes: u64,
-}
-
-impl SpoolConfig {
-    /// At most 1 GiB in `dir`.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), max_bytes: 1024 * 1024 * 1024 }
-    }
 }
 
 /// An event that was accepted and is given up.

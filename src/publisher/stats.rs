@@ -98,9 +98,30 @@ impl Counters {
         gauge!("synapse_publisher_spooled").increment(events as f64 - before as f64);
     }
 
-    /// What an earlier process left on disk.
+    /// What was wrong with a spool when it was opened.
     pub(super) fn recovered(&self, recovery: &Recovery) {
-        let _ = recovery;
+        if recovery.is_cursor_lost {
+            error!(
+                "the spool no longer knows what redis has of it: all that is there is sent, some perhaps for the second time"
+            );
+        }
+        if recovery.torn_bytes > 0 {
+            info!(
+                bytes = recovery.torn_bytes,
+                "the spool ends with what a killed process was writing, which was cut off"
+            );
+        }
+        if recovery.lost == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        inner.failed += recovery.lost;
+        inner.unreported += recovery.lost;
+        inner.last_given_up = format!("the spool: {} events can't be read any more", recovery.lost);
+        inner.last_error = Some(inner.last_given_up.clone());
+        drop(inner);
+        counter!("synapse_publisher_failed_total").increment(recovery.lost);
+        error!(events = recovery.lost, files = ?recovery.damaged, "events in the spool can't be read any more; their files are kept");
     }
 
     /// The disk does not do what it is asked for. Logged once until it does.

@@ -12,7 +12,7 @@ use super::{
 use crate::stream::append_connection::Session;
 
 /// About so many bytes of the queue are brought to disk at once.
-const STORE_BYTES: usize = 8 * 1024 * 1024;
+const STORE_BYTES: usize = 1024 * 1024;
 
 impl Writer {
     /// Takes up the spool, and what an earlier publisher left in it.

@@ -1,0 +1,415 @@
+//! One file of the log: a header, and records one behind the other.
+
+use std::{
+    fs::File,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    SpoolError, disk,
+    header::{HEADER_BYTES, Header},
+    record::{self, FRAME_BYTES, MAX_PAYLOAD_BYTES, Parsed},
+};
+
+/// A place to begin reading at is remembered at least this many bytes behind the last.
+const MARK_BYTES: u64 = 16 * 1024;
+
+/// How much of a segment is looked at for the next sound record, at most.
+const SEARCH_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// How much of it at once.
+const SEARCH_WINDOW_BYTES: usize = 256 * 1024;
+
+const EXTENSION: &str = "log";
+
+/// In place of the other one until the file is whole.
+const UNFINISHED: &str = "new";
+
+/// Digits of `u64::MAX`, so that names sort as numbers do.
+const NAME_DIGITS: usize = 20;
+
+/// Where a record begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub offset: u64,
+    /// The number of the record there; `None` if whichever comes is right.
+    pub number: Option<u64>,
+}
+
+pub(super) struct Segment {
+    pub first: u64,
+    pub path: PathBuf,
+    /// `None` if neither copy of it is sound.
+    header: Option<Header>,
+    /// Behind the last byte that belongs to the log.
+    pub len: u64,
+    file: Option<File>,
+    /// Where some of its records begin, in order.
+    marks: Vec<(u64, u64)>,
+    /// Nothing more is appended.
+    pub is_sealed: bool,
+    /// Some of it can't be read: it is kept under another name when the rest is done.
+    pub is_damaged: bool,
+    state: State,
+}
+
+/// Whether what was written to a segment is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Synced,
+    Unsynced,
+    /// A sync has failed: whatever the next one says, what was written before it may be gone.
+    Doubtful,
+}
+
+/// What was read from a segment at once.
+pub(super) struct Chunk {
+    pub buffer: Vec<u8>,
+    /// The number of the first record; the others follow.
+    pub first: u64,
+    /// Where in `buffer` the payloads are.
+    pub payloads: Vec<Range<usize>>,
+    /// Where to go on.
+    pub next: Position,
+    pub end: ChunkEnd,
+}
+
+/// Why a chunk ends where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChunkEnd {
+    /// As much was read as was asked for.
+    Limit,
+    /// There are no more records in this segment.
+    Segment,
+    /// What comes next is no record of this segment.
+    Damage,
+}
+
+impl Segment {
+    /// A segment that is not on the disk yet; the first append writes the header too.
+    pub(super) fn plan(dir: &Path, first: u64) -> Self {
+        Self::with(dir.join(format!("{first:0NAME_DIGITS$}.{EXTENSION}")), first, Some(Header::new(first)), 0)
+    }
+
+    fn with(path: PathBuf, first: u64, header: Option<Header>, len: u64) -> Self {
+        Self {
+            first,
+            path,
+            header,
+            len,
+            file: None,
+            marks: Vec::new(),
+            is_sealed: false,
+            is_damaged: false,
+            state: State::Unsynced,
+        }
+    }
+
+    /// The number that a segment's name stands for; `None` if it is not one of a segment.
+    pub(super) fn number_of(name: &str) -> Option<u64> {
+        let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+        let is_number = digits.len() == NAME_DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
+        if is_number { digits.parse().ok() } else { None }
+    }
+
+    /// Whether a name is one of what a process may leave behind when it ends at a bad moment.
+    pub(super) fn is_unfinished(name: &str) -> bool {
+        name.strip_suffix(UNFINISHED).is_some_and(|stem| stem.ends_with('.'))
+    }
+
+    pub(super) fn open(path: PathBuf, first: u64) -> Result<Self, SpoolError> {
+        let file = disk::open(&path)?;
+        let len = disk::len(&file, &path)?;
+        let header = Header::read(&path, &disk::read_at(&file, &path, 0, HEADER_BYTES)?)?;
+        let header = header.filter(|header| header.first == first);
+        Ok(Self { is_sealed: header.is_none(), ..Self::with(path, first, header, len) })
+    }
+
+    pub(super) fn has_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    /// What the checksums of its records begin with.
+    fn seed(&self) -> Option<u32> {
+        self.header.as_ref().map(Header::seed)
+    }
+
+    /// When it was made, as milliseconds since 1970; 0 if that can't be read.
+    pub(super) fn made_at_ms(&self) -> u64 {
+        self.header.as_ref().map_or(0, |header| header.made_at_ms)
+    }
+
+    /// Bytes of its records.
+    pub(super) fn record_bytes(&self) -> u64 {
+        self.len.saturating_sub(HEADER_BYTES as u64)
+    }
+
+    /// Whether records from `number` on can have a place in it.
+    pub(super) fn has_places(&self, number: u64) -> bool {
+        number - self.first < u64::from(u32::MAX / 2)
+    }
+
+    /// Puts records as [`Segment::append`] writes them into `buffer`, and gives their count.
+    pub(super) fn encode<'p, P: AsRef<[&'p [u8]]>>(
+        &self,
+        number: u64,
+        records: impl IntoIterator<Item = P>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<u64, SpoolError> {
+        buffer.clear();
+        // One without a header is sealed, and never comes here.
+        let Some(header) = &self.header else { return Ok(0) };
+        if self.len == 0 {
+            header.write(buffer);
+        }
+        let (seed, mut next) = (header.seed(), number);
+        for parts in records {
+            let place = u32::try_from(next - self.first).expect("so many records do not fit into memory");
+            record::push(buffer, seed, place, parts.as_ref()).map_err(|bytes| {
+                SpoolError::RecordTooLarge { dir: self.path.clone(), bytes, limit: MAX_PAYLOAD_BYTES }
+            })?;
+            next += 1;
+        }
+        Ok(next - number)
+    }
+
+    /// Writes what was encoded for `number` behind the last record, all of it or nothing.
+    pub(super) fn append(&mut self, number: u64, encoded: &[u8]) -> Result<(), SpoolError> {
+        let len = self.len;
+        let written = self.file().and_then(|(file, path)| disk::write_at(file, path, encoded, len));
+        if let Err(error) = written {
+            self.undo_append();
+            return Err(error);
+        }
+        if len > 0 {
+            self.mark(number, len);
+        }
+        self.len += encoded.len() as u64;
+        if self.state == State::Synced {
+            self.state = State::Unsynced;
+        }
+        Ok(())
+    }
+
+    /// If what was written in part can't be taken back, it stays the last that was ever written to this file.
+    fn undo_append(&mut self) {
+        let len = self.len;
+        if len == 0 {
+            // Not in the log yet. Should it stay there, then the next attempt writes over it.
+            self.close();
+            let _ = disk::remove(&self.path);
+            return;
+        }
+        let undone = self.file().and_then(|(file, path)| disk::cut(file, path, len));
+        self.is_sealed |= undone.is_err();
+    }
+
+    /// Cuts off what lies behind `len` bytes.
+    pub(super) fn cut(&mut self, len: u64) -> Result<(), SpoolError> {
+        let (file, path) = self.file()?;
+        disk::cut(file, path, len)?;
+        self.len = len;
+        self.marks.retain(|(_, offset)| *offset < len);
+        Ok(())
+    }
+
+    /// Takes all records out of it. The next one has whichever place comes next.
+    pub(super) fn empty(&mut self) -> Result<(), SpoolError> {
+        self.cut(HEADER_BYTES as u64)
+    }
+
+    /// Returns when all that was appended is on the disk.
+    ///
+    /// After a failed sync the system may have thrown away what it could not write, and says so only once. So
+    /// the file is then written anew, from what the system still has of it.
+    pub(super) fn sync(&mut self) -> Result<(), SpoolError> {
+        if self.state == State::Unsynced {
+            let (file, path) = self.file()?;
+            let synced = disk::sync(file, path);
+            self.state = if synced.is_ok() { State::Synced } else { State::Doubtful };
+        }
+        if self.state == State::Doubtful {
+            self.write_anew()?;
+            self.state = State::Synced;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        self.state == State::Synced
+    }
+
+    fn write_anew(&mut self) -> Result<(), SpoolError> {
+        let len = self.len;
+        let (file, path) = self.file()?;
+        let new_path = path.with_extension(UNFINISHED);
+        let new = disk::open_or_make(&new_path)?;
+        disk::cut(&new, &new_path, 0)?;
+        let mut at = 0;
+        while at < len {
+            let window = usize::try_from(len - at).unwrap_or(usize::MAX).min(SEARCH_WINDOW_BYTES);
+            let bytes = disk::read_at(file, path, at, window)?;
+            if bytes.is_empty() {
+                break;
+            }
+            disk::write_at(&new, &new_path, &bytes, at)?;
+            at += bytes.len() as u64;
+        }
+        disk::sync(&new, &new_path)?;
+        disk::rename(&new_path, path)?;
+        if let Some(dir) = path.parent() {
+            disk::sync_dir(dir)?;
+        }
+        self.file = Some(new);
+        Ok(())
+    }
+
+    /// Takes the file away; a damaged one is kept under another name.
+    pub(super) fn remove(&self) -> Result<(), SpoolError> {
+        if self.is_damaged {
+            disk::rename(&self.path, &self.damaged_path())
+        } else {
+            disk::remove(&self.path)
+        }
+    }
+
+    /// Under which name it is kept if it is damaged.
+    pub(super) fn damaged_path(&self) -> PathBuf {
+        self.path.with_extension(format!("{EXTENSION}.damaged"))
+    }
+
+    /// Gives the file's handle back until it is needed again.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Where to begin reading to come to a record.
+    pub(super) fn position_before(&self, number: u64) -> Position {
+        match self.mark_before(number) {
+            Some((number, offset)) => Position { offset, number: Some(number) },
+            None => Position { offset: HEADER_BYTES as u64, number: None },
+        }
+    }
+
+    /// How many bytes of records are known to lie before a record.
+    pub(super) fn record_bytes_before(&self, number: u64) -> u64 {
+        self.mark_before(number).map_or(0, |(_, offset)| offset - HEADER_BYTES as u64)
+    }
+
+    fn mark_before(&self, number: u64) -> Option<(u64, u64)> {
+        let behind = self.marks.partition_point(|(marked, _)| *marked <= number);
+        behind.checked_sub(1).map(|place| self.marks[place])
+    }
+
+    fn mark(&mut self, number: u64, offset: u64) {
+        let last = self.marks.last().map_or(HEADER_BYTES as u64, |(_, offset)| *offset);
+        if offset >= last + MARK_BYTES {
+            self.marks.push((number, offset));
+        }
+    }
+
+    /// The records from a position on that are numbered below `until`, at most about `max_bytes`, but at least one.
+    pub(super) fn read(&mut self, from: Position, until: u64, max_bytes: usize) -> Result<Chunk, SpoolError> {
+        let mut chunk =
+            Chunk { buffer: Vec::new(), first: 0, payloads: Vec::new(), next: from, end: ChunkEnd::Damage };
+        let Some(seed) = self.seed() else { return Ok(chunk) };
+        let mut wanted = max_bytes.max(FRAME_BYTES);
+        loop {
+            let left = self.len.saturating_sub(from.offset);
+            let load = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
+            let (file, path) = self.file()?;
+            chunk.buffer = disk::read_at(file, path, from.offset, load)?;
+            match self.parse(&mut chunk, seed, from, until) {
+                // Not even one: a record larger than what was asked for.
+                Some(bytes) if chunk.payloads.is_empty() && load < bytes && (bytes as u64) <= left => {
+                    wanted = bytes;
+                }
+                Some(bytes) => {
+                    let is_there = chunk.next.offset + bytes as u64 <= self.len && load == chunk.buffer.len();
+                    chunk.end = if is_there { ChunkEnd::Limit } else { ChunkEnd::Damage };
+                    return Ok(chunk);
+                }
+                None => return Ok(chunk),
+            }
+        }
+    }
+
+    /// Finds the records in a chunk's buffer; gives the size of the next one if the buffer ends within it.
+    fn parse(&mut self, chunk: &mut Chunk, seed: u32, from: Position, until: u64) -> Option<usize> {
+        chunk.next = from;
+        let mut at = 0;
+        loop {
+            if chunk.next.number == Some(until) || chunk.next.offset >= self.len {
+                chunk.end = ChunkEnd::Segment;
+                return None;
+            }
+            chunk.end = ChunkEnd::Damage;
+            let (place, payload_bytes) = match record::parse(&chunk.buffer[at..], seed) {
+                Parsed::Record { place, payload_bytes } => (place, payload_bytes),
+                Parsed::Cut { bytes } => return Some(bytes),
+                Parsed::Damaged => return None,
+            };
+            let number = self.first + u64::from(place);
+            if chunk.next.number.is_some_and(|expected| expected != number) {
+                return None;
+            }
+            if number >= until {
+                chunk.end = ChunkEnd::Segment;
+                return None;
+            }
+            self.mark(number, chunk.next.offset);
+            if chunk.payloads.is_empty() {
+                chunk.first = number;
+            }
+            let start = at + FRAME_BYTES;
+            at = start + payload_bytes;
+            chunk.payloads.push(start..at);
+            chunk.next = Position { offset: from.offset + at as u64, number: Some(number + 1) };
+        }
+    }
+
+    /// The first sound record behind a damaged place that is numbered from `after` on and below `until`.
+    pub(super) fn search(
+        &mut self,
+        damage: u64,
+        after: u64,
+        until: u64,
+    ) -> Result<Option<Position>, SpoolError> {
+        let Some(seed) = self.seed() else { return Ok(None) };
+        let (first, len) = (self.first, self.len);
+        let (file, path) = self.file()?;
+        let (mut offset, mut left) = (damage + 1, SEARCH_BYTES);
+        loop {
+            let window = disk::read_at(file, path, offset, SEARCH_WINDOW_BYTES)?;
+            let Some(last) = window.len().checked_sub(FRAME_BYTES) else { return Ok(None) };
+            for at in 0..=last {
+                let Some((_, payload_bytes, place)) = record::frame(&window[at..]) else { break };
+                let (number, start) = (first + u64::from(place), offset + at as u64);
+                let bytes = FRAME_BYTES + payload_bytes as usize;
+                if number < after || number >= until || start + bytes as u64 > len {
+                    continue;
+                }
+                let Some(rest) = left.checked_sub(bytes as u64) else { return Ok(None) };
+                left = rest;
+                let candidate = disk::read_at(file, path, start, bytes)?;
+                if matches!(record::parse(&candidate, seed), Parsed::Record { .. }) {
+                    return Ok(Some(Position { offset: start, number: Some(number) }));
+                }
+            }
+            let Some(rest) = left.checked_sub(window.len() as u64) else { return Ok(None) };
+            left = rest;
+            offset += last as u64 + 1;
+        }
+    }
+
+    fn file(&mut self) -> Result<(&File, &Path), SpoolError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            // A planned one is made, over whatever a failed attempt has left there.
+            None if self.len == 0 => disk::open_or_make(&self.path)?,
+            None => disk::open(&self.path)?,
+        };
+        Ok((self.file.insert(file), &self.path))
+    }
+}

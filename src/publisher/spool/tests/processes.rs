@@ -130,7 +130,7 @@ fn appends_until_it_is_killed() {
             let before = spool.first() + 200;
             spool.settle(before, before.to_string().as_bytes()).unwrap();
         }
-        if spool.end() % 1_000 == 0 {
+        if spool.end().is_multiple_of(1_000) {
             spool.sync().unwrap();
         }
     }

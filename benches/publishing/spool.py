@@ -1,8 +1,7 @@
 """How fast events go to disk while Redis is away, and from there to Redis when it is back.
 
-Beside the first: appending as many bytes to a file, synced as often, and what the caller does at most, without a disk.
-Beside the second: publishing as many events that never see a disk. Afterwards every event is looked for in Redis, and
-each must be in its place.
+Beside the first: appending as many bytes to a file, synced as often. Beside the second: publishing as many events
+that never see a disk. Afterwards every event is looked for in Redis, and each must be in its place.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ import os
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import synapse_rs
 from harness.redis_server import RedisServer
 from harness.wait import eventually
 from publishing import ours
 from publishing.numbered import check_all, publish
 from rounds import Column, Ratio, print_table
+
+if TYPE_CHECKING:
+    import synapse_rs
 
 EVENTS = 1_000_000
 NEWER = 1_000
@@ -28,11 +29,10 @@ NEWER = 1_000
 MAXLEN = 2 * EVENTS
 SYNC_S = 0.2
 CHUNK_BYTES = 512 * 1024
-QUEUE_BYTES = 1 << 30
 PATIENCE_S = 300.0
 ROUNDS = 3
 
-PLAIN, MEMORY, APPEND = "plain append", "to memory alone, Redis away", "to the disk, Redis away"
+PLAIN, APPEND = "plain append", "to the disk, Redis away"
 LIVE, DRAIN = "straight to Redis", "from the disk, Redis back"
 
 
@@ -51,19 +51,6 @@ def live() -> Rate:
         publish(publisher, range(EVENTS))
         publisher.flush(timeout=PATIENCE_S)
         return Rate(EVENTS / (time.perf_counter() - start))
-
-
-def to_memory() -> Rate:
-    """Events that stay in memory: what the caller can do at most."""
-    with RedisServer() as server:
-        server.stop()
-        publisher = ours.publisher(server.url, queue_bytes=QUEUE_BYTES, queue_events=EVENTS)
-        start = time.perf_counter()
-        publish(publisher, range(EVENTS))
-        took = time.perf_counter() - start
-        with suppress(synapse_rs.DeliveryError):
-            publisher.close(timeout=0)
-        return Rate(EVENTS / took)
 
 
 def outage(folder: Path) -> tuple[int, Rate, Rate]:
@@ -123,7 +110,7 @@ def print_spool() -> None:
             folder = Path(name)
             size, appended, drained = outage(folder)
             rates = {APPEND: appended, DRAIN: drained, PLAIN: plain_append(folder, size)}
-        rates |= {MEMORY: to_memory(), LIVE: live()}
+        rates[LIVE] = live()
         for what, rate in rates.items():
             results[what].append(rate)
     print(f"\n{EVENTS:,} events by way of the disk, medians of {ROUNDS} rounds in turn, all found in Redis in order")
@@ -131,6 +118,6 @@ def print_spool() -> None:
         Column[Rate]("events/s", lambda rate: rate.per_second),
         Column[Rate]("MB/s", lambda rate: rate.bytes_per_second and rate.bytes_per_second / 1e6),
     ]
-    for rows, title in (((PLAIN, MEMORY, APPEND), "of plain append"), ((LIVE, DRAIN), "of straight")):
+    for rows, title in (((PLAIN, APPEND), "of plain append"), ((LIVE, DRAIN), "of straight")):
         ratio = Ratio[Rate](title, rows[0], lambda rate: rate.per_second)
         print_table({what: results[what] for what in rows}, columns, ratio)

@@ -23,6 +23,8 @@ class PublisherStats(TypedDict):
     """Events on disk that Redis does not have yet."""
     spooled_bytes: int
     """Bytes of theirs."""
+    spool_error: str | None
+    """Why the spool takes no events for now."""
     failed: int
     """Events given up: Redis refuses them for good, or the publisher ended first."""
     dropped: int

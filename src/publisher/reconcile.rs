@@ -1,10 +1,11 @@
 //! Which of the events that were on their way when a connection was lost have arrived.
 //!
 //! That is knowable: each entry carries its `event_id`, and one connection's commands are executed in their order. So an
-//! event found on its stream proves that all earlier ones of its connection were executed, on whatever stream; of those
-//! that are not found, one that would lie where nothing was removed was refused, and one that would lie in front of
-//! what is left of its stream was there and has been trimmed. An event behind the last one found was not executed, if
-//! the old connection is known to have ended and nothing was removed where it would lie.
+//! event found on its stream proves that all earlier ones of its connection were executed, on whatever stream. Of those
+//! that are not found, one that would lie where nothing was removed was refused; one that would lie in front of what is
+//! left of its stream was there and has been trimmed, and so was any other if the server has refused nothing since the
+//! connection was opened. An event behind the last one found was not executed, if the old connection is known to have
+//! ended and nothing was removed where it would lie.
 //!
 //! What can't be known is sent again with the same `event_id`, and counted.
 
@@ -67,17 +68,20 @@ pub(super) enum Fate {
 enum Sight {
     /// Everything that was ever there.
     Whole,
-    /// What was not removed meanwhile.
-    Rest,
+    /// What was not removed meanwhile, from this entry on.
+    Rest(Option<EntryId>),
     /// Not everything.
     Nothing,
 }
 
-/// Whether the connection that was lost may still bring something.
+/// What is known of the connection that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Old {
     /// It has ended on the server's side too, on this very server.
-    Ended,
+    Ended {
+        /// The server may have refused some of what it carried.
+        refused: bool,
+    },
     /// It belonged to a server that is not there any more, or is another one.
     Elsewhere,
     Unknown,
@@ -106,7 +110,7 @@ pub(super) async fn fates(
         };
         sights.insert(place, sight);
     }
-    Ok(judge(events, &found, |stream| sights[&stream], old != Old::Unknown))
+    Ok(judge(events, &found, |stream| sights[&stream], old))
 }
 
 /// Makes sure that the server executes nothing more of the old connection, if it is the same server.
@@ -115,8 +119,11 @@ async fn end(connection: &mut AppendConnection, old: Option<&Session>) -> Result
     if old.run_id != new.run_id {
         return Ok(Old::Elsewhere);
     }
-    let killed = connection.kill(old.client_id).await;
-    Ok(permitted(killed)?.map_or(Old::Unknown, |()| Old::Ended))
+    if permitted(connection.kill(old.client_id).await)?.is_none() {
+        return Ok(Old::Unknown);
+    }
+    let refusals = connection.refusals().await?;
+    Ok(Old::Ended { refused: refusals.is_none() || refusals != old.refusals })
 }
 
 /// Looks for events on their stream.
@@ -141,8 +148,13 @@ async fn look(
 /// Whether anything behind the bound may have been removed.
 fn sight(extent: Extent, bound: Bound, old: Old) -> Sight {
     let begins_before = extent.first_id.is_some_and(|first| first <= bound.id);
-    let is_counted = extent.removed == Some(0) || (old == Old::Ended && extent.removed == bound.removed);
-    if begins_before || (extent.removed.is_some() && is_counted) { Sight::Whole } else { Sight::Rest }
+    let is_here = matches!(old, Old::Ended { .. });
+    let is_counted = extent.removed == Some(0) || (is_here && extent.removed == bound.removed);
+    if begins_before || (extent.removed.is_some() && is_counted) {
+        Sight::Whole
+    } else {
+        Sight::Rest(extent.first_id)
+    }
 }
 
 /// Reads the stream behind `from` until all that is wanted is found; `false` if it can't be read to its end.
@@ -220,16 +232,21 @@ fn event_id(body: &[u8]) -> &[u8] {
     pairs.into_iter().find(|(field, _)| *field == b"event_id").map_or(&[], |(_, id)| id)
 }
 
-/// What became of events, by where they were found and what could be seen of their streams.
-///
-/// `ended`: the connection that carried them brings nothing more.
+/// What became of events, by where they were found, what could be seen of their streams, and what is known of the
+/// connection that carried them.
 fn judge(
     events: &[Doubtful<'_>],
     found: &[Option<EntryId>],
     sight: impl Fn(u16) -> Sight,
-    ended: bool,
+    old: Old,
 ) -> Vec<Fate> {
     let executed = found.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let mut seen = HashMap::<u16, EntryId>::new();
+    for (event, found) in events.iter().zip(found) {
+        if let Some(id) = found {
+            seen.entry(event.stream).or_insert(*id);
+        }
+    }
     // Streams of which an earlier event was found: trimming takes from the front, so that all behind it is there.
     let mut retained = HashSet::new();
     let fate = |(index, (event, found)): (usize, (&Doubtful<'_>, &Option<EntryId>))| {
@@ -238,18 +255,21 @@ fn judge(
             return Fate::Arrived(*id);
         }
         let is_executed = index < executed;
-        let sight = sight(event.stream);
-        let would_be_seen = match sight {
-            Sight::Whole => true,
-            Sight::Rest => retained.contains(&event.stream),
-            Sight::Nothing => false,
-        };
-        match (would_be_seen, is_executed) {
+        match sight(event.stream) {
             // Executed and not there: it was refused.
-            (true, true) => Fate::Absent,
-            (true, false) if ended => Fate::Absent,
-            (false, true) if sight == Sight::Rest => Fate::Trimmed,
-            _ => Fate::Unknown,
+            Sight::Whole if is_executed || old != Old::Unknown => Fate::Absent,
+            Sight::Rest(_) if retained.contains(&event.stream) && (is_executed || old != Old::Unknown) => {
+                Fate::Absent
+            }
+            Sight::Rest(first) if is_executed && !retained.contains(&event.stream) => {
+                let is_in_front = first.is_some() && first == seen.get(&event.stream).copied();
+                if is_in_front || old == (Old::Ended { refused: false }) {
+                    Fate::Trimmed
+                } else {
+                    Fate::Unknown
+                }
+            }
+            Sight::Whole | Sight::Rest(_) | Sight::Nothing => Fate::Unknown,
         }
     };
     events.iter().zip(found).enumerate().map(fate).collect()

@@ -99,6 +99,7 @@ impl Writer {
             }
             let wanted = self.wanted();
             let disk = self.disk_work();
+            let silent_at = heard.checked_add(shared.config.response_timeout);
             let progress = tokio::select! {
                 biased;
                 read = reader.read_buf(&mut replies) => {
@@ -115,7 +116,7 @@ impl Writer {
                     self.backlog.sync().await;
                     Ok(())
                 }
-                () = tokio::time::sleep_until(heard + shared.config.response_timeout), if !is_idle => {
+                () = tokio::time::sleep_until(silent_at.unwrap_or(heard)), if !is_idle && silent_at.is_some() => {
                     Err(self.lost(&format!("no reply within {:?}", shared.config.response_timeout)))
                 }
             };
@@ -153,9 +154,7 @@ impl Writer {
         if self.backlog.is_usable() && self.shared.queue.has_crowd() {
             self.store(session).await;
         }
-        if self.backlog.is_behind() {
-            self.backlog.write_note().await;
-        }
+        self.backlog.clear().await;
         if !self.may_take() {
             return Ok(());
         }

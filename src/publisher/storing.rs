@@ -53,6 +53,9 @@ impl Writer {
             self.inherit(inherited);
             return true;
         }
+        if !self.backlog.is_own() {
+            return false;
+        }
         let refused = usize::from(self.refused.is_some());
         let in_flight = self.in_flight.len();
         let sent = refused + in_flight;
@@ -145,6 +148,7 @@ impl Writer {
     /// The publisher ends: what is left goes to disk; if there is none, it is given up, and who asks is told.
     pub(super) async fn leave_behind(&mut self) {
         self.shared.queue.close();
+        self.backlog.try_again();
         self.store(None).await;
         if self.backlog.is_open() {
             self.backlog.write_note().await;

@@ -85,16 +85,15 @@ impl<T: Send> Mailbox<T> {
         self.changed.notify_all();
     }
 
-    /// Waits until all that was put in is done; `false` if `timeout` passes first. Whoever works on it does not wait.
+    /// Whether this thread has taken items and has not come back for more.
+    pub(super) fn is_at_work_here(&self) -> bool {
+        self.state.lock().at_work == Some(thread::current().id())
+    }
+
+    /// Waits until all that was put in is done; `false` if `timeout` passes first.
     pub(super) fn done(&self, timeout: Duration) -> bool {
         let mut state = self.state.lock();
-        let is_busy = |state: &mut State<T>| {
-            let at_work = state.at_work.is_some_and(|worker| worker != thread::current().id());
-            at_work || !state.items.is_empty()
-        };
-        if state.at_work == Some(thread::current().id()) {
-            return true;
-        }
+        let is_busy = |state: &mut State<T>| state.at_work.is_some() || !state.items.is_empty();
         !self.changed.wait_while_for(&mut state, is_busy, timeout).timed_out()
     }
 }

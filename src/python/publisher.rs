@@ -216,6 +216,7 @@ impl Publisher {
         dict.set_item("retried", stats.retried)?;
         dict.set_item("spooled", stats.spooled)?;
         dict.set_item("spooled_bytes", stats.spooled_bytes)?;
+        dict.set_item("spool_error", stats.spool_error)?;
         dict.set_item("failed", stats.failed)?;
         dict.set_item("dropped", self.lock().dropped)?;
         dict.set_item("possible_duplicates", stats.possible_duplicates)?;
@@ -273,9 +274,8 @@ impl Publisher {
         // What a parent had queued stays the parent's: its publisher is left as it is, its locks untouched.
         std::mem::forget(state.started.replace(new.clone()));
         drop(state);
-        let publisher = new.publisher.clone();
-        registry::add(new);
-        Ok(publisher)
+        registry::add(new.watched());
+        Ok(new.publisher)
     }
 
     /// The publisher of this process if it has been started, and is not closed.

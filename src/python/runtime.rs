@@ -37,11 +37,6 @@ struct Host {
 
 static HOST: PerProcess<Host> = PerProcess::new();
 
-/// The runtime of this process, if it runs.
-pub(super) fn running() -> Option<&'static Handle> {
-    HOST.get().filter(|host| !host.stop.is_cancelled()).map(|host| &host.handle)
-}
-
 /// The runtime of this process, started if it is not running.
 pub(super) fn handle(py: Python<'_>) -> PyResult<&'static Handle> {
     let host = match HOST.get() {

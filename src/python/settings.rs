@@ -7,7 +7,7 @@ use pyo3::{exceptions::PyValueError, prelude::*};
 use crate::{config::RedisSettings, stream::EntryId, tail::After};
 
 /// The longest time that can be asked for; longer ones overflow clocks.
-pub(super) const LONGEST: Duration = Duration::from_hours(365 * 24);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Seconds of a setting; refused if negative, not a number or longer than a year.
 pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {

@@ -55,14 +55,3 @@ fn span(api: &Bound<'_, PyAny>) -> PyResult<Option<Traceparent>> {
     let flags = context.getattr(intern!(py, "trace_flags"))?.extract()?;
     Ok(Some(Traceparent::new(trace_id, span_id, flags)))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Traceparent;
-
-    #[test]
-    fn a_traceparent_has_its_numbers_in_full_length() {
-        let text = Traceparent::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7, 1);
-        assert_eq!(text.as_str(), "00-0af7651916cd43dd8448eb211c80319c-00000000000000b7-01");
-    }
-}

@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    BlockingConnection, Entry, EntryId, ServerInfo, StreamError, entry::Reply, read::unexpected, tape::Token,
-    wire::Wire,
+    BlockingConnection, Entry, EntryId, ServerInfo, StreamError, entry::Reply, read::unexpected, reply,
+    tape::Token, wire::Wire,
 };
 use crate::config::RedisSettings;
 
 /// A connection as its server knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// The server's `run_id`: another one for each start of each server.
     pub run_id: String,
     /// The server's number for the connection, unique while the server runs.
     pub client_id: i64,
+    /// How many commands the server had refused when the connection was opened, where it counts them.
+    pub refusals: Option<u64>,
 }
 
 /// How far a stream goes.
@@ -55,6 +59,11 @@ impl AppendConnection {
         self.inner.query(&request, Duration::ZERO, "CLIENT KILL").await.map(drop)
     }
 
+    /// How many commands the server has refused so far, where it counts them.
+    pub(crate) async fn refusals(&mut self) -> Result<Option<u64>, StreamError> {
+        refusals(&mut self.inner).await
+    }
+
     /// How far a stream goes; nothing of everything if there is no such stream.
     pub(crate) async fn extent(&mut self, stream: &str) -> Result<Extent, StreamError> {
         let what = format!("XINFO STREAM {stream}");
@@ -85,24 +94,53 @@ impl AppendConnection {
     }
 }
 
-/// Who the server says it and this connection are; `None` if it refuses to.
+/// Who the server says it and this connection are; `None` if it refuses to. A server that takes no events is an error.
 async fn session(connection: &mut BlockingConnection) -> Result<Option<Session>, StreamError> {
+    let Some(role) = info(connection, "replication").await? else { return Ok(None) };
+    let role = ServerInfo::parse(&role);
+    if role.says("role", "slave") && !role.says("slave_read_only", "0") {
+        // It does not know what its master has, nor whom its clients were.
+        let reason = "READONLY the address leads to a replica".to_owned();
+        return Err(StreamError::Refused { command: "XADD".to_owned(), reason });
+    }
     let client_id = match connection.client_id().await {
         Ok(client_id) => client_id,
         Err(error) => return untold(error),
     };
-    let request = ["INFO", "server"].map(str::to_owned);
-    match connection.query(&request, Duration::ZERO, "INFO server").await {
-        Ok(reply) => {
-            let info = ServerInfo::parse(&String::from_utf8_lossy(reply.text(0)));
-            Ok(info.text("run_id").map(|run_id| Session { run_id: run_id.to_owned(), client_id }))
-        }
+    let Some(server) = info(connection, "server").await? else { return Ok(None) };
+    let refusals = refusals(connection).await?;
+    let server = ServerInfo::parse(&server);
+    let session = |run_id: &str| Session { run_id: run_id.to_owned(), client_id, refusals };
+    Ok(server.text("run_id").map(session))
+}
+
+/// How many commands the server has refused for reasons for which it may refuse an event.
+async fn refusals(connection: &mut BlockingConnection) -> Result<Option<u64>, StreamError> {
+    let Some(text) = info(connection, "errorstats").await? else { return Ok(None) };
+    // Servers before 6.2 know no such section; one with errors of too many kinds has given up counting.
+    if !text.starts_with("# Errorstats") || text.contains("DISABLED") {
+        return Ok(None);
+    }
+    let errors = ServerInfo::parse(&text);
+    let count = |code: &str| {
+        let count = errors.text(&format!("errorstat_{code}"))?.strip_prefix("count=")?;
+        count.parse::<u64>().ok()
+    };
+    let codes = reply::WAITED_OUT.into_iter().chain(["WRONGTYPE", "NOPERM"]);
+    Ok(Some(codes.filter_map(count).sum()))
+}
+
+/// A section of what the server says of itself; `None` if it refuses to.
+async fn info(connection: &mut BlockingConnection, section: &str) -> Result<Option<String>, StreamError> {
+    let request = ["INFO", section].map(str::to_owned);
+    match connection.query(&request, Duration::ZERO, &format!("INFO {section}")).await {
+        Ok(reply) => Ok(Some(String::from_utf8_lossy(reply.text(0)).into_owned())),
         Err(error) => untold(error),
     }
 }
 
 /// A server that refuses to tell is one without a name; one that can't be reached is an error.
-fn untold(error: StreamError) -> Result<Option<Session>, StreamError> {
+fn untold<T>(error: StreamError) -> Result<Option<T>, StreamError> {
     match error {
         StreamError::Refused { .. } | StreamError::Unexpected { .. } => Ok(None),
         other => Err(other),

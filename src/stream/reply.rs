@@ -6,10 +6,20 @@ use redis::Value;
 use super::{Entry, EntryId, StreamError};
 
 /// The codes of errors that pass by themselves: the server is out of memory, can't persist, is
-/// loading, is a replica for the moment, is moving slots, is busy with a script, or has not been
+/// loading, is a replica for the moment or has too few of them, is moving slots, is busy with a script, or has not been
 /// given its password yet.
-const WAITED_OUT: [&str; 9] =
-    ["OOM", "MISCONF", "LOADING", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "BUSY"];
+pub(super) const WAITED_OUT: [&str; 10] = [
+    "OOM",
+    "MISCONF",
+    "LOADING",
+    "READONLY",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "NOAUTH",
+    "BUSY",
+];
 
 /// Whether a command answered with this error may work later without anyone changing the command.
 ///

@@ -95,7 +95,7 @@ def test_a_closed_publisher_says_so(redis_server: RedisServer) -> None:
         ({"timeout": math.nan}, "timeout"),
         ({"on_full": "explode"}, "explode"),
         ({"on_full": "spool"}, "spool_dir"),
-        ({"spool_dir": "/proc/nowhere"}, 'spool_dir is "/proc/nowhere", where nothing can be written'),
+        ({"spool_dir": "/proc/nowhere"}, "spool_dir: .*/proc/nowhere"),
         ({"spool_dir": pathlib.Path(__file__)}, "spool_dir"),
         ({"spool_bytes": 10}, "spool_bytes"),
         ({"source": ""}, "source"),

@@ -5,11 +5,21 @@ use super::*;
 const A: u16 = 0;
 const B: u16 = 1;
 
+/// The connection has ended; the server may have refused something.
+const ENDED: Old = Old::Ended { refused: true };
+/// The connection has ended, and the server refused nothing.
+const TAKEN: Old = Old::Ended { refused: false };
+
+/// What is seen of a stream that begins with this entry.
+fn rest(ms: u64) -> Sight {
+    Sight::Rest(Some(EntryId::new(ms, 0)))
+}
+
 /// Events of these streams, each found or not, under what can be seen of both streams.
-fn judged(events: &[(u16, bool)], sights: [Sight; 2], ended: bool) -> Vec<Fate> {
+fn judged(events: &[(u16, bool)], sights: [Sight; 2], old: Old) -> Vec<Fate> {
     let doubtful: Vec<_> = events.iter().map(|(stream, _)| Doubtful { stream: *stream, body: b"" }).collect();
     let found: Vec<_> = (1..).zip(events).map(|(ms, (_, is))| is.then(|| EntryId::new(ms, 0))).collect();
-    judge(&doubtful, &found, |stream| sights[usize::from(stream)], ended)
+    judge(&doubtful, &found, |stream| sights[usize::from(stream)], old)
 }
 
 fn arrived(ms: u64) -> Fate {
@@ -18,39 +28,57 @@ fn arrived(ms: u64) -> Fate {
 
 #[test]
 fn what_is_not_found_on_a_whole_stream_did_not_arrive() {
-    let fates = judged(&[(A, true), (A, false), (B, true), (A, false)], [Sight::Whole; 2], true);
+    let fates = judged(&[(A, true), (A, false), (B, true), (A, false)], [Sight::Whole; 2], ENDED);
     assert_eq!(fates, [arrived(1), Fate::Absent, arrived(3), Fate::Absent]);
 }
 
 #[test]
-fn an_event_in_front_of_a_trimmed_stream_was_there_if_a_later_one_was() {
-    let fates = judged(&[(A, false), (A, false), (A, true), (A, false)], [Sight::Rest; 2], true);
+fn an_event_in_front_of_what_is_left_of_its_stream_was_there() {
+    for old in [ENDED, TAKEN, Old::Elsewhere, Old::Unknown] {
+        let fates = judged(&[(A, false), (A, false), (A, true)], [rest(3); 2], old);
+        assert_eq!(fates, [Fate::Trimmed, Fate::Trimmed, arrived(3)], "{old:?}");
+    }
+}
+
+#[test]
+fn behind_what_others_left_of_a_stream_an_event_was_there_only_if_nothing_was_refused() {
+    let events = [(A, false), (A, false), (A, true), (A, false)];
+    let fates = judged(&events, [rest(2); 2], TAKEN);
     assert_eq!(fates, [Fate::Trimmed, Fate::Trimmed, arrived(3), Fate::Absent]);
-    let fates = judged(&[(A, false), (B, true), (A, false)], [Sight::Rest; 2], true);
-    assert_eq!(fates, [Fate::Trimmed, arrived(2), Fate::Unknown], "a later one of another stream");
+    for old in [ENDED, Old::Elsewhere] {
+        let fates = judged(&events, [rest(2); 2], old);
+        assert_eq!(fates, [Fate::Unknown, Fate::Unknown, arrived(3), Fate::Absent], "{old:?}");
+    }
+}
+
+#[test]
+fn an_event_was_executed_if_a_later_one_of_another_stream_was() {
+    let fates = judged(&[(A, false), (B, true), (A, false)], [rest(9), rest(2)], TAKEN);
+    assert_eq!(fates, [Fate::Trimmed, arrived(2), Fate::Unknown]);
 }
 
 #[test]
 fn an_event_refused_between_two_that_are_there_goes_again() {
-    let fates = judged(&[(A, true), (A, false), (A, true)], [Sight::Rest; 2], false);
+    let fates = judged(&[(A, true), (A, false), (A, true)], [rest(1); 2], Old::Unknown);
     assert_eq!(fates, [arrived(1), Fate::Absent, arrived(3)]);
 }
 
 #[test]
 fn nothing_found_on_a_trimmed_stream_says_nothing() {
-    let fates = judged(&[(A, false), (B, false)], [Sight::Rest, Sight::Whole], true);
+    let fates = judged(&[(A, false), (B, false)], [Sight::Rest(None), Sight::Whole], TAKEN);
     assert_eq!(fates, [Fate::Unknown, Fate::Absent]);
 }
 
 #[test]
 fn what_a_living_connection_may_still_bring_is_unknown() {
-    let fates = judged(&[(A, true), (A, false), (B, true), (A, false)], [Sight::Whole; 2], false);
+    let events = [(A, true), (A, false), (B, true), (A, false)];
+    let fates = judged(&events, [Sight::Whole; 2], Old::Unknown);
     assert_eq!(fates, [arrived(1), Fate::Absent, arrived(3), Fate::Unknown]);
 }
 
 #[test]
 fn a_stream_that_may_not_be_read_says_nothing() {
-    let fates = judged(&[(A, false), (B, true), (A, false)], [Sight::Nothing, Sight::Whole], true);
+    let fates = judged(&[(A, false), (B, true), (A, false)], [Sight::Nothing, Sight::Whole], TAKEN);
     assert_eq!(fates, [Fate::Unknown, arrived(2), Fate::Unknown]);
 }
 
@@ -64,13 +92,13 @@ fn a_stream_is_whole_if_what_lay_before_the_bound_is_there_or_nothing_was_remove
     };
     for (extent, bound, old, expected) in [
         (extent(Some(5), None), bound(None), Old::Elsewhere, Sight::Whole),
-        (extent(Some(6), None), bound(None), Old::Ended, Sight::Rest),
-        (extent(Some(6), Some(3)), bound(Some(3)), Old::Ended, Sight::Whole),
-        (extent(Some(6), Some(4)), bound(Some(3)), Old::Ended, Sight::Rest),
+        (extent(Some(6), None), bound(None), ENDED, rest(6)),
+        (extent(Some(6), Some(3)), bound(Some(3)), ENDED, Sight::Whole),
+        (extent(Some(6), Some(4)), bound(Some(3)), ENDED, rest(6)),
         // Another server counts for itself.
-        (extent(Some(6), Some(3)), bound(Some(3)), Old::Elsewhere, Sight::Rest),
+        (extent(Some(6), Some(3)), bound(Some(3)), Old::Elsewhere, rest(6)),
         (extent(Some(6), Some(0)), bound(None), Old::Unknown, Sight::Whole),
-        (extent(None, Some(4)), bound(Some(0)), Old::Ended, Sight::Rest),
+        (extent(None, Some(4)), bound(Some(0)), ENDED, Sight::Rest(None)),
         (extent(None, Some(0)), bound(None), Old::Elsewhere, Sight::Whole),
     ] {
         assert_eq!(sight(extent, bound, old), expected, "{extent:?} {bound:?} {old:?}");

@@ -148,23 +148,33 @@ impl Spool {
     /// Counts records as lost, unless they are done or known to be lost.
     pub(super) fn lose(&mut self, index: Option<usize>, mut lost: Range<u64>) {
         lost.start = lost.start.max(self.first);
-        let behind = self.lost.partition_point(|known| known.start <= lost.start);
-        if let Some(known) = behind.checked_sub(1).and_then(|place| self.lost.get(place)) {
-            lost.start = lost.start.max(known.end);
-        }
         if lost.is_empty() {
             return;
         }
-        self.recovery.lost += lost.end - lost.start;
-        self.lost.insert(behind, lost);
+        // Those known that touch it become one with it.
+        let from = self.lost.partition_point(|known| known.end < lost.start);
+        let to = self.lost.partition_point(|known| known.start <= lost.end);
+        let mut known_count = 0;
+        for known in self.lost.drain(from..to) {
+            known_count += known.end - known.start;
+            lost = lost.start.min(known.start)..lost.end.max(known.end);
+        }
+        let count = lost.end - lost.start - known_count;
+        self.lost.insert(from, lost);
         self.pass_lost();
-        if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
-            segment.is_damaged = true;
-            segment.is_sealed = true;
-            let path = segment.damaged_path();
-            if !self.recovery.damaged.contains(&path) {
-                self.recovery.damaged.push(path);
-            }
+        if count > 0 {
+            self.recovery.lost += count;
+            self.report_damage(index);
+        }
+    }
+
+    fn report_damage(&mut self, index: Option<usize>) {
+        let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) else { return };
+        segment.is_damaged = true;
+        segment.is_sealed = true;
+        let path = segment.damaged_path();
+        if !self.recovery.damaged.contains(&path) {
+            self.recovery.damaged.push(path);
         }
     }
 

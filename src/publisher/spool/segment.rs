@@ -122,7 +122,8 @@ impl Segment {
         let file = disk::open(&path)?;
         let len = disk::len(&file, &path)?;
         let header = Header::read(&path, &disk::read_at(&file, &path, 0, HEADER_BYTES)?)?;
-        let header = header.filter(|header| header.first == first);
+        // Nothing is appended behind one that is not whole.
+        let header = header.filter(|header| header.first == first && len >= HEADER_BYTES as u64);
         Ok(Self { is_sealed: header.is_none(), ..Self::with(path, first, header, len) })
     }
 

@@ -1,8 +1,11 @@
 //! Tests of the spool.
 
+mod damage;
 mod failures;
 pub(super) mod faults;
 mod log;
+mod model;
+mod processes;
 
 use std::path::{Path, PathBuf};
 

@@ -71,9 +71,9 @@ impl Publisher {
         let error = PublishError::QueueFull(full);
         match (&self.config.spool, self.on_full) {
             (Some(spool), OnFull::Spool) => {
-                let reason = publisher.stats().last_error.unwrap_or_else(|| "none".to_owned());
+                let reason = publisher.stats().spool_error.unwrap_or_else(|| "the disk is slow".to_owned());
                 queue_is_full(format!(
-                    "{error}; the spool {} made no room within {:?}, the last error was: {reason}",
+                    "{error}; the spool {} made no room within {:?}: {reason}",
                     spool.dir.display(),
                     self.timeout
                 ))

@@ -107,6 +107,11 @@ impl Sender {
         self.0.end();
     }
 
+    /// Whether this thread is the one that tells of events.
+    pub(super) fn is_at_work_here(&self) -> bool {
+        self.0.is_at_work_here()
+    }
+
     /// Waits until the function was told of all.
     pub(super) fn done(&self, timeout: Duration) -> bool {
         self.0.done(timeout)

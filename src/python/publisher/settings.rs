@@ -71,7 +71,8 @@ impl Keywords<'_> {
         }
         let spool = self.spool_dir.map(|dir| SpoolConfig { dir, max_bytes: self.spool_bytes });
         if let Some(spool) = &spool {
-            check(spool)?;
+            // Taken at the first event only: by then the process may have forked.
+            spool.check().map_err(|error| PyValueError::new_err(format!("spool_dir: {error}")))?;
         }
         Ok(PublisherConfig {
             source: self.source.to_owned(),
@@ -87,20 +88,6 @@ impl Keywords<'_> {
             on_given_up: None,
         })
     }
-}
-
-/// Whether events can be kept there. The spool itself is taken at the first event: by then the process may have forked.
-fn check(spool: &SpoolConfig) -> PyResult<()> {
-    let probe = spool.dir.join(format!(".probe-{}", std::process::id()));
-    std::fs::create_dir_all(&spool.dir)
-        .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|error| {
-            PyValueError::new_err(format!(
-                "spool_dir is {:?}, where nothing can be written: {error}",
-                spool.dir.display().to_string()
-            ))
-        })
 }
 
 fn at_least(name: &str, value: u64, least: u64) -> PyResult<()> {

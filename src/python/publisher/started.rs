@@ -9,11 +9,10 @@ use crate::{
     config::RedisSettings,
     fork,
     publisher::{self as core, FlushError, PublisherConfig},
-    python::{runtime, settings::LONGEST},
-    shutdown::Shutdown,
+    python::runtime,
 };
 
-/// How long the end of a closed publisher is waited for: of its writer, and at least so long of `on_error`.
+/// How long `on_error` may take at the end of a publisher, at least.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A publisher that runs in this process, or did in the one that forked it.
@@ -22,8 +21,6 @@ pub(in crate::python) struct Started {
     /// Of the process, see [`fork::generation`].
     generation: u64,
     pub(in crate::python) publisher: core::Publisher,
-    /// The writer has ended: all that was accepted is settled, one way or the other.
-    ended: Shutdown,
     given_up: Option<Sender>,
 }
 
@@ -41,13 +38,17 @@ impl Started {
         let on_given_up = given_up.as_ref().map(Sender::on_given_up);
         let config = PublisherConfig { on_given_up, ..config.clone() };
         let (publisher, writer) = core::Publisher::new(settings.clone(), config);
-        let ended = Shutdown::new();
-        let end = End { ended: ended.clone(), given_up: given_up.clone() };
+        let end = given_up.clone().map(EndOfGivenUp);
         handle.spawn(async move {
             let _end = end;
             writer.run().await;
         });
-        Ok(Self { generation, publisher, ended, given_up })
+        Ok(Self { generation, publisher, given_up })
+    }
+
+    /// This publisher for who watches it: it ends without minding such a clone.
+    pub(super) fn watched(&self) -> Self {
+        Self { publisher: self.publisher.watched(), ..self.clone() }
     }
 
     /// Whether it is of this process.
@@ -56,18 +57,24 @@ impl Started {
     }
 
     pub(in crate::python) fn has_ended(&self) -> bool {
-        self.ended.is_cancelled()
+        self.publisher.has_ended()
     }
 
-    /// Accepts no more, waits until redis has what was accepted, and ends the writer; what is left is given up, and
-    /// `on_error` told.
-    pub(in crate::python) async fn close(self, timeout: Duration) -> Result<(), FlushError> {
-        let closed = self.publisher.close(timeout).await;
-        let _ = tokio::time::timeout(GRACE, self.ended.cancelled()).await;
-        if let Some(given_up) = self.given_up {
-            let _ = tokio::task::spawn_blocking(move || given_up.done(timeout.max(GRACE))).await;
+    /// Accepts no more, waits until redis has what was accepted, and ends the writer; what is left then is in the spool,
+    /// or given up and `on_error` told. Called by `on_error`, it does not wait for itself.
+    pub(in crate::python) fn close(
+        self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), FlushError>> + Send + 'static {
+        let Self { publisher, given_up, .. } = self;
+        let told = given_up.filter(|given_up| !given_up.is_at_work_here());
+        async move {
+            let closed = publisher.close(timeout).await;
+            if let Some(told) = told {
+                let _ = tokio::task::spawn_blocking(move || told.done(timeout.max(GRACE))).await;
+            }
+            closed
         }
-        closed
     }
 
     /// Nobody publishes through it any more: its writer ends when redis has what was accepted.
@@ -75,25 +82,15 @@ impl Started {
         if !self.is_here() {
             // Its locks may be held by a thread that is not here.
             std::mem::forget(self);
-        } else if !self.publisher.is_closed()
-            && let Some(handle) = runtime::running()
-        {
-            handle.spawn(self.close(LONGEST));
         }
     }
 }
 
-/// Says that the writer has ended, however it did.
-struct End {
-    ended: Shutdown,
-    given_up: Option<Sender>,
-}
+/// Says that the writer has ended, however it did: no more events are given up.
+struct EndOfGivenUp(Sender);
 
-impl Drop for End {
+impl Drop for EndOfGivenUp {
     fn drop(&mut self) {
-        self.ended.cancel();
-        if let Some(given_up) = &self.given_up {
-            given_up.end();
-        }
+        self.0.end();
     }
 }

@@ -1,7 +1,9 @@
-//! A real Redis per test, free ports and conditions to wait for.
+//! A real Redis per test, a network in front of it that can be broken, free ports and conditions to wait for.
 
+mod proxy;
 mod redis_server;
 mod wait;
 
+pub use proxy::{Cut, Fault, Gate, Passed, Plan, Proxy};
 pub use redis_server::{RedisServer, RedisServerBuilder};
 pub use wait::{eventually, free_port};

@@ -3,10 +3,12 @@ use std::{
     ffi::OsString,
     io::Read as _,
     net::TcpStream,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::free_port;
@@ -91,12 +93,31 @@ impl RedisServer {
         }
     }
 
-    /// Starts it on the same port and data as before; nothing if it runs.
+    /// Starts it on the same port and data as before, and waits until it answers; nothing if it runs.
     ///
     /// # Panics
     ///
     /// If it does not answer within ten seconds.
     pub fn start(&mut self) {
+        self.launch();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.answers() {
+            assert!(
+                Instant::now() < deadline,
+                "{} on port {} does not answer",
+                program().display(),
+                self.port
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Like [`RedisServer::start`], without waiting: it may be loading for a while.
+    ///
+    /// # Panics
+    ///
+    /// If the program is not there.
+    pub fn launch(&mut self) {
         if self.child.is_some() {
             return;
         }
@@ -112,11 +133,22 @@ impl RedisServer {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error} (apt-get install redis-server)", program.display()));
         self.child = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.answers() {
-            assert!(Instant::now() < deadline, "{} on port {} does not answer", program.display(), self.port);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    }
+
+    /// Stops it where it stands, as a machine that hangs: its sockets stay open; or lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn freeze(&self, freeze: bool) {
+        let signal = if freeze { Signal::STOP } else { Signal::CONT };
+        let child = self.child.as_ref().expect("the server runs");
+        kill_process(Pid::from_child(child), signal).expect("a child can be sent signals");
+    }
+
+    /// Where it keeps its data.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A connection for the test's own questions.

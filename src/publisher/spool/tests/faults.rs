@@ -1,10 +1,15 @@
 //! Failures of the disk, on demand and for the thread that asked.
 
-use std::{cell::RefCell, io, path::Path};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    path::Path,
+};
 
 use crate::publisher::spool::disk::Operation;
 
 thread_local! {
+    static SYNCS: Cell<bool> = const { Cell::new(true) };
     static FAULTS: RefCell<Vec<Fault>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,4 +68,13 @@ pub(in crate::publisher::spool) fn permit(operation: Operation, _: &Path) -> io:
 
 pub(in crate::publisher::spool) fn permit_bytes(bytes: &[u8], _: &Path) -> Option<usize> {
     strikes(Operation::Write).map(|fault| fault.bytes.min(bytes.len()))
+}
+
+/// From now on this thread spares the disk: for tests that bring about themselves what syncs are for.
+pub(in crate::publisher::spool) fn spare_the_disk() {
+    SYNCS.set(false);
+}
+
+pub(in crate::publisher::spool) fn syncs() -> bool {
+    SYNCS.get()
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test states what must hold")]
 
+mod killed;
+
 use std::{path::Path, time::Duration};
 
 use synapse_rs::{

@@ -106,6 +106,23 @@ fn after_a_failed_sync_the_segment_is_written_anew() {
 }
 
 #[test]
+fn what_follows_goes_into_the_file_that_was_written_anew() {
+    let bench = Bench::new();
+    let mut spool = bench.open();
+    append(&mut spool, &[b"a"]).unwrap();
+    {
+        // The segment's, and that of the directory which has its new name.
+        let faults = [Fault::next(Operation::Sync), Fault { after: 1, ..Fault::next(Operation::Sync) }];
+        let _failing = fail(faults);
+        spool.sync().unwrap_err();
+    }
+    assert!(!spool.is_synced());
+    append(&mut spool, &[b"b"]).unwrap();
+    drop(spool);
+    assert_eq!(contents(&drain(&mut bench.open())), [b"a", b"b"]);
+}
+
+#[test]
 fn a_sync_that_fails_for_good_says_so_and_is_never_taken_for_done() {
     let bench = Bench::new();
     let mut spool = bench.open();

@@ -32,6 +32,7 @@ use std::{collections::VecDeque, ops::Range, path::PathBuf};
 use self::{
     cursor::{Cursor, MAX_NOTE_BYTES},
     lock::SlotLock,
+    record::MAX_PAYLOAD_BYTES,
     segment::{Position, Segment},
 };
 
@@ -147,7 +148,11 @@ impl Spool {
         let (number, bytes) = (self.end, self.bytes());
         let Some(last) = self.segments.back_mut() else { return Ok(number) };
         let is_new = last.len == 0;
-        let count = last.encode(number, records, buffer)?;
+        let count = last.encode(number, records, buffer).map_err(|bytes| SpoolError::RecordTooLarge {
+            dir: self.dir.clone(),
+            bytes,
+            limit: MAX_PAYLOAD_BYTES,
+        })?;
         if count == 0 {
             return Ok(number);
         }

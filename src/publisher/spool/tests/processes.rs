@@ -6,7 +6,7 @@
 use std::{
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,6 +22,8 @@ const KILLS: usize = 25;
 
 struct Process {
     child: Child,
+    /// While it is open, the process waits where it is to wait.
+    stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -37,7 +39,7 @@ impl Process {
         command.env(DIR_VARIABLE, dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        Self { stdin: child.stdin.take(), child, lines }
     }
 
     /// What it says next.
@@ -58,7 +60,7 @@ impl Process {
 
     /// Has it go on; it must end well.
     fn finish(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         for line in self.lines.by_ref() {
             println!("{}", line.unwrap());
         }

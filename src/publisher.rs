@@ -26,6 +26,7 @@ mod session;
 mod spool;
 mod stats;
 mod storing;
+mod sync;
 mod writer;
 
 use std::{

@@ -16,10 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{Full, PublishError, PublisherConfig, batch::Batch, receipt::ReceiptState, record::Stream};
+use super::{
+    Full, PublishError, PublisherConfig,
+    batch::Batch,
+    receipt::ReceiptState,
+    record::Stream,
+    sync::{Condvar, Mutex, MutexGuard},
+};
 
 /// A writer that has requests in flight is woken when this much has gathered for the next batch.
 pub(super) const WORTH_SENDING_BYTES: usize = 32 * 1024;
@@ -451,3 +456,6 @@ fn open_batch<'a>(
     }
     ready.back_mut().expect("a batch was pushed if there was none")
 }
+
+#[cfg(all(test, loom_model))]
+mod loom;

@@ -46,6 +46,13 @@ pub(super) struct Segment {
     state: State,
 }
 
+/// Records as they are to be written.
+#[derive(Default)]
+pub(super) struct Encoded {
+    pub count: u64,
+    marks: Vec<(u64, u64)>,
+}
+
 /// Whether what was written to a segment is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -120,41 +127,43 @@ impl Segment {
         number - self.first < u64::from(u32::MAX / 2)
     }
 
-    /// Puts records as [`Segment::append`] writes them into `buffer`, and gives their count, or how many bytes one
-    /// has that can't be kept.
+    /// Puts records as [`Segment::append`] writes them into `buffer`; if one can't be kept, gives its size.
     pub(super) fn encode<'p, P: AsRef<[&'p [u8]]>>(
         &self,
         number: u64,
         records: impl IntoIterator<Item = P>,
         buffer: &mut Vec<u8>,
-    ) -> Result<u64, usize> {
+    ) -> Result<Encoded, usize> {
         buffer.clear();
+        let mut encoded = Encoded::default();
         // One without a header is sealed, and never comes here.
-        let Some(header) = &self.header else { return Ok(0) };
+        let Some(header) = &self.header else { return Ok(encoded) };
         if self.len == 0 {
             header.write(buffer);
         }
-        let (seed, mut next) = (header.seed(), number);
-        for parts in records {
-            let place = u32::try_from(next - self.first).expect("so many records do not fit into memory");
+        let seed = header.seed();
+        for (number, parts) in (number..).zip(records) {
+            let offset = self.len + buffer.len() as u64;
+            if self.is_mark_due(encoded.marks.last(), offset) {
+                encoded.marks.push((number, offset));
+            }
+            let place = u32::try_from(number - self.first).expect("so many records do not fit into memory");
             record::push(buffer, seed, place, parts.as_ref())?;
-            next += 1;
+            encoded.count += 1;
         }
-        Ok(next - number)
+        Ok(encoded)
     }
 
-    /// Writes what was encoded for `number` behind the last record, all of it or nothing.
-    pub(super) fn append(&mut self, number: u64, encoded: &[u8]) -> Result<(), SpoolError> {
+    /// Writes what was encoded behind the last record, all of it or nothing.
+    pub(super) fn append(&mut self, encoded: Encoded, buffer: &[u8]) -> Result<(), SpoolError> {
         let len = self.len;
-        let written = self.file().and_then(|(file, path)| disk::write_at(file, path, encoded, len));
+        let written = self.file().and_then(|(file, path)| disk::write_at(file, path, buffer, len));
         if let Err(error) = written {
             self.undo_append();
             return Err(error);
         }
-        if len > 0 {
-            self.mark(number, len);
-        }
-        self.len += encoded.len() as u64;
+        self.marks.extend(encoded.marks);
+        self.len += buffer.len() as u64;
         if self.state == State::Synced {
             self.state = State::Unsynced;
         }
@@ -269,10 +278,15 @@ impl Segment {
     }
 
     fn mark(&mut self, number: u64, offset: u64) {
-        let last = self.marks.last().map_or(HEADER_BYTES as u64, |(_, offset)| *offset);
-        if offset >= last + MARK_BYTES {
+        if self.is_mark_due(None, offset) {
             self.marks.push((number, offset));
         }
+    }
+
+    /// Whether a place is far enough behind the last that is remembered, or that is about to be.
+    fn is_mark_due(&self, last: Option<&(u64, u64)>, offset: u64) -> bool {
+        let last = last.or(self.marks.last()).map_or(HEADER_BYTES as u64, |(_, offset)| *offset);
+        offset >= last + MARK_BYTES
     }
 
     fn file(&mut self) -> Result<(&File, &Path), SpoolError> {

@@ -174,6 +174,40 @@ fn takes_a_slot_and_waits() {
 }
 
 #[test]
+fn publishers_of_one_process_have_different_slots_however_they_come_to_the_directory() {
+    let dir = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+    let ways = [SpoolConfig::new(dir.path()), SpoolConfig::new(dir.path().join("link"))];
+    let threads: Vec<_> = (0..8)
+        .map(|turn| ways[turn % 2].clone())
+        .map(|way| std::thread::spawn(move || open_last(&way)))
+        .collect();
+    let spools: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let mut slots: Vec<_> = spools.iter().map(|spool| spool.dir.file_name().unwrap()).collect();
+    slots.sort();
+    assert_eq!(slots, ["0000", "0001", "0002", "0003", "0004", "0005", "0006", "0007"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slot_that_waits_its_turn_holds_one_handle() {
+    let dir = TempDir::new().unwrap();
+    let config = SpoolConfig::new(dir.path());
+    let mut spools: Vec<_> = (0..5).map(|_| open_last(&config)).collect();
+    for spool in &mut spools {
+        append(spool, &[b"a"]).unwrap();
+        spool.settle(0, b"a note").unwrap();
+    }
+    drop(spools);
+    let left = Spool::open_all(&config).unwrap();
+    assert_eq!(left.len(), 5);
+    let handles = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().path().read_link().ok());
+    assert_eq!(handles.filter(|path| path.starts_with(dir.path())).count(), 5);
+}
+
+#[test]
 fn a_forked_child_has_nothing_of_its_parents() {
     let dir = TempDir::new().unwrap();
     let mut parent = Process::start("forks", dir.path());

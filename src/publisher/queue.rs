@@ -65,7 +65,7 @@ struct State {
     /// Accepted, and neither settled nor on disk.
     events: u64,
     bytes: u64,
-    /// On disk from earlier publishers, and not settled.
+    /// On disk from earlier publishers, and not settled; 1 as long as the spool has not been looked into.
     inherited: u64,
     /// How many callers wait for progress.
     flushing: usize,
@@ -126,7 +126,7 @@ impl State {
 impl Queue {
     pub(super) fn new(config: &PublisherConfig) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State { inherited: u64::from(config.spool.is_some()), ..State::default() }),
             progress: Condvar::new(),
             progress_async: Notify::new(),
             max_events: config.queue_events,

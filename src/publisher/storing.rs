@@ -21,6 +21,9 @@ impl Writer {
         if let Some(inherited) = self.backlog.open(is_alone).await {
             self.inherit(inherited);
         }
+        if !self.backlog.is_open() {
+            self.shared.queue.inherited(0);
+        }
     }
 
     /// What an earlier publisher may have sent is found out about like what we sent ourselves.

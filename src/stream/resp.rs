@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::tape;
+
 /// One reply, as a piece of the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -37,11 +39,10 @@ pub(crate) fn next(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, N
 /// The outer `None` for a malformed length, the inner for a value that has not arrived completely.
 #[expect(clippy::option_option, reason = "turned into a result by its one caller")]
 fn bulk(buffer: &[u8], line: Range<usize>, behind: usize) -> Option<Option<(Reply, usize)>> {
-    let text = std::str::from_utf8(&buffer[line]).ok()?;
-    if text == "-1" {
+    if &buffer[line.clone()] == b"-1" {
         return Some(Some((Reply::Value(behind..behind), behind)));
     }
-    let end = behind.checked_add(text.parse::<u32>().ok()? as usize)?;
+    let end = behind.checked_add(tape::count(&buffer[line])? as usize)?;
     Some((buffer.len() >= end + 2).then_some((Reply::Value(behind..end), end + 2)))
 }
 

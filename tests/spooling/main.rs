@@ -117,7 +117,6 @@ async fn a_flush_waits_for_what_an_earlier_publisher_left() {
     }
     publisher.close(Duration::ZERO).await.unwrap();
     let publisher = Publisher::start(settings(&server), spooling(dir.path()));
-    spooled(&publisher, 100).await;
     publisher.flush(Duration::from_millis(50)).await.unwrap_err();
     server.start();
     publisher.flush(PATIENCE).await.unwrap();

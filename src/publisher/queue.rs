@@ -190,10 +190,12 @@ impl Queue {
         state.has(wanted.bytes) || (wanted.crowd && self.is_crowded(state))
     }
 
-    /// Three quarters full: time to make room, for who can.
+    /// Three quarters full, and some of it can be brought elsewhere: time to make room, for who can.
     fn is_crowded(&self, state: &State) -> bool {
-        state.events >= self.max_events - self.max_events / 4
-            || state.bytes >= self.max_bytes - self.max_bytes / 4
+        let is_full = state.events >= self.max_events - self.max_events / 4
+            || state.bytes >= self.max_bytes - self.max_bytes / 4;
+        // What is on disk and has a receipt takes room as well.
+        is_full && state.ready_events > 0
     }
 
     fn add_stream(&self, state: &mut State, stream: &str) -> Result<u16, PublishError> {

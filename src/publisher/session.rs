@@ -90,6 +90,8 @@ impl Writer {
         let mut replies = Vec::with_capacity(REPLIES_BYTES);
         let mut heard = Instant::now();
         loop {
+            // The queue is ready without asking the runtime, which must not keep it from reading replies.
+            tokio::task::coop::consume_budget().await;
             if let Err(pause) = self.fill_window(session.as_ref()).await {
                 return pause;
             }
@@ -132,6 +134,10 @@ impl Writer {
         // just before; otherwise the replies come first.
         let is_idle = self.in_flight.is_empty();
         let is_closed = self.shared.queue.is_closed();
+        if !self.resend.is_empty() {
+            // It waits for what is in flight, since it writes to streams that are to be looked up.
+            return None;
+        }
         if self.may_take() && self.backlog.is_empty() {
             let wanted = if is_idle { Wanted::ANYTHING } else { Wanted::A_BATCH };
             return (is_idle || !is_closed).then_some(wanted);

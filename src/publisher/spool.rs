@@ -31,7 +31,9 @@ use std::{collections::VecDeque, ops::Range, path::PathBuf};
 
 use self::{
     cursor::{Cursor, MAX_NOTE_BYTES},
+    header::HEADER_BYTES,
     lock::SlotLock,
+    record::MAX_PAYLOAD_BYTES,
     segment::{Position, Segment},
 };
 
@@ -147,15 +149,21 @@ impl Spool {
         let (number, bytes) = (self.end, self.bytes());
         let Some(last) = self.segments.back_mut() else { return Ok(number) };
         let is_new = last.len == 0;
-        let count = last.encode(number, records, buffer)?;
-        if count == 0 {
+        let encoded = last.encode(number, records, buffer).map_err(|bytes| SpoolError::RecordTooLarge {
+            dir: self.dir.clone(),
+            bytes,
+            limit: MAX_PAYLOAD_BYTES,
+        })?;
+        if encoded.count == 0 {
             return Ok(number);
         }
-        let needed = buffer.len() as u64;
+        let header_bytes = if is_new { HEADER_BYTES } else { 0 };
+        let needed = (buffer.len() - header_bytes) as u64;
         if bytes.saturating_add(needed) > self.max_bytes {
             return Err(SpoolError::Full { dir: self.dir.clone(), bytes, needed, limit: self.max_bytes });
         }
-        last.append(number, buffer)?;
+        let count = encoded.count;
+        last.append(encoded, buffer)?;
         self.is_dir_dirty |= is_new;
         self.end += count;
         Ok(number)

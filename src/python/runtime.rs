@@ -11,7 +11,13 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use pyo3::{IntoPyObjectExt as _, exceptions::PyRuntimeError, prelude::*};
+use pyo3::{
+    IntoPyObjectExt as _,
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    types::{PyDict, PyTuple},
+};
 use pyo3_asyncio::{
     TaskLocals,
     generic::{self, ContextExt, JoinError, Runtime},
@@ -127,7 +133,35 @@ where
     E: Into<PyErr> + Send + 'static,
 {
     handle(py)?;
-    generic::future_into_py::<Background, _, _>(py, async move { Ok(Answer(future.await)) })
+    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
+    let locals = TaskLocals::new(Bound::new(py, OpenLoop(event_loop.unbind()))?.into_any());
+    let future = async move { Ok(Answer(future.await)) };
+    generic::future_into_py_with_locals::<Background, _, _>(py, locals, future)
+}
+
+/// An event loop for the bridge: one that was closed before an answer came is not an error.
+#[pyclass(frozen)]
+struct OpenLoop(Py<PyAny>);
+
+#[pymethods]
+impl OpenLoop {
+    fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.bind(py).call_method0(intern!(py, "create_future"))
+    }
+
+    #[pyo3(signature = (*arguments, **keywords))]
+    fn call_soon_threadsafe(
+        &self,
+        py: Python<'_>,
+        arguments: &Bound<'_, PyTuple>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let event_loop = self.0.bind(py);
+        match event_loop.call_method(intern!(py, "call_soon_threadsafe"), arguments, keywords) {
+            Err(_) if event_loop.call_method0(intern!(py, "is_closed"))?.is_truthy()? => Ok(()),
+            called => called.map(drop),
+        }
+    }
 }
 
 /// What becomes an object or an exception where the interpreter is waited for, which the background thread must not.

@@ -134,3 +134,26 @@ async fn a_batch_with_a_new_stream_waits_for_the_one_before_it() {
     ledger.arrived_once(&connect(&server).await, "new streams").await;
     ledger.publisher.close(PATIENCE).await.unwrap();
 }
+
+/// A batch for new streams waits for what is in flight, which nothing may keep from arriving.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_to_ever_new_streams_arrive_while_all_flush() {
+    let server = RedisServer::new();
+    let publisher = start(&server);
+    let publish = |thread: u64| {
+        let publisher = publisher.clone();
+        tokio::task::spawn_blocking(move || {
+            for number in 0..500 {
+                publisher.publish(&format!("s{thread}-{number}"), &numbered(number)).unwrap();
+                if number % 50 == 0 {
+                    publisher.flush_blocking(PATIENCE).unwrap();
+                }
+            }
+            publisher.flush_blocking(PATIENCE).unwrap();
+        })
+    };
+    for thread in (0..4).map(publish).collect::<Vec<_>>() {
+        thread.await.unwrap();
+    }
+    assert_eq!(publisher.stats().published, 2_000);
+}

@@ -9,11 +9,12 @@
 //! * `asleep` is set while the writer waits, and then `ready` does not hold what it waits for; whoever brings it there
 //!   takes the waker out and wakes the writer. So the writer is woken once, and only when it sleeps.
 
+mod progress;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -357,69 +358,6 @@ impl Queue {
         state.flushing > 0 || state.closed
     }
 
-    fn enter_flush(&self) -> Flushing<'_> {
-        let mut state = self.state.lock();
-        state.flushing += 1;
-        let waker = self.wake_up(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Flushing { queue: self }
-    }
-
-    /// Blocks this thread until something is settled, the queue is closed, or `deadline` passes (`false`).
-    pub(super) fn wait_progress(
-        &self,
-        deadline: Option<Instant>,
-        mut over: impl FnMut(Depth) -> bool,
-    ) -> bool {
-        let _flushing = self.enter_flush();
-        let mut state = self.state.lock();
-        loop {
-            let depth = state.depth();
-            if over(depth) || state.ended {
-                return over(depth);
-            }
-            match deadline {
-                None => self.progress.wait(&mut state),
-                Some(deadline) => {
-                    if self.progress.wait_until(&mut state, deadline).timed_out() {
-                        return false;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Like [`Queue::wait_progress`] without holding a thread.
-    pub(super) async fn wait_progress_async(
-        &self,
-        timeout: Option<Duration>,
-        mut over: impl FnMut(Depth) -> bool,
-    ) -> bool {
-        let _flushing = self.enter_flush();
-        let wait = async {
-            loop {
-                let progress = self.progress_async.notified();
-                tokio::pin!(progress);
-                // Registered before looking, so that nothing is missed in between.
-                progress.as_mut().enable();
-                if over(self.depth()) {
-                    return true;
-                }
-                if self.state.lock().ended {
-                    return false;
-                }
-                progress.await;
-            }
-        };
-        match timeout {
-            None => wait.await,
-            Some(timeout) => tokio::time::timeout(timeout, wait).await.unwrap_or(false),
-        }
-    }
-
     /// Whether a request of `needed` bytes would be accepted now.
     pub(super) fn has_room(&self, depth: Depth, needed: u64) -> bool {
         self.fits(depth.events, depth.bytes, needed)
@@ -428,17 +366,6 @@ impl Queue {
     /// A request larger than the whole queue is taken when the queue is empty.
     fn fits(&self, events: u64, bytes: u64, needed: u64) -> bool {
         events == 0 || (events < self.max_events && bytes + needed <= self.max_bytes)
-    }
-}
-
-/// While it lives, the writer does not linger.
-struct Flushing<'a> {
-    queue: &'a Queue,
-}
-
-impl Drop for Flushing<'_> {
-    fn drop(&mut self) {
-        self.queue.state.lock().flushing -= 1;
     }
 }
 

@@ -130,7 +130,7 @@ impl Spool {
     ) -> Result<u64, SpoolError> {
         self.check_ours()?;
         if !self.has_open_segment() {
-            self.segments.push_back(Segment::plan(&self.dir, self.end));
+            self.plan_segment()?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let appended = self.append_to_last(records, &mut buffer);
@@ -167,6 +167,18 @@ impl Spool {
         self.is_dir_dirty |= is_new;
         self.end += count;
         Ok(number)
+    }
+
+    /// Adds a segment that is on the disk once it is appended to.
+    fn plan_segment(&mut self) -> Result<(), SpoolError> {
+        // One that was sealed before it had any record would have the same name.
+        while let Some(last) = self.segments.back().filter(|last| last.first == self.end) {
+            last.remove()?;
+            self.segments.pop_back();
+            self.position = None;
+        }
+        self.segments.push_back(Segment::plan(&self.dir, self.end));
+        Ok(())
     }
 
     /// Whether the last segment can be appended to.

@@ -86,6 +86,28 @@ fn what_can_not_be_taken_back_from_an_emptied_segment_is_no_part_of_the_log_eith
 }
 
 #[test]
+fn a_segment_sealed_before_it_had_a_record_makes_room_for_the_next() {
+    let bench = Bench::new();
+    append(&mut bench.open(), &[b"torn"]).unwrap();
+    let segment = bench.slot().join(&segment_files(&bench.slot())[0]);
+    let bytes = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &bytes[..bytes.len() - 1]).unwrap();
+    let mut spool = bench.open();
+    assert_eq!((spool.end(), segment_files(&bench.slot()).len()), (0, 1), "nothing is left but the header");
+    {
+        let _failing =
+            fail([Fault { bytes: 5, ..Fault::next(Operation::Write) }, Fault::next(Operation::Cut)]);
+        append(&mut spool, &[b"refused"]).unwrap_err();
+    }
+    append(&mut spool, &[b"a"]).unwrap();
+    spool.settle(0, b"").unwrap();
+    append(&mut spool, &[b"b"]).unwrap();
+    assert_eq!(contents(&drain(&mut spool)), [b"a", b"b"]);
+    drop(spool);
+    assert_eq!(contents(&drain(&mut bench.open())), [b"a", b"b"]);
+}
+
+#[test]
 fn after_a_failed_sync_the_segment_is_written_anew() {
     let bench = Bench::new();
     let mut spool = bench.open();

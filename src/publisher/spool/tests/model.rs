@@ -197,7 +197,7 @@ impl Model {
                 let (before, note) = self.settling(*part, *note);
                 let _ = self.spool.settle(before, &note);
                 drop(failing);
-                self.cursors.insert(self.newest_cursor(), (self.spool.first(), note.clone()));
+                self.cursors.entry(self.newest_cursor()).or_insert((self.spool.first(), note.clone()));
                 self.settle(*part, note.len());
             }
             Step::Sync => {

@@ -8,6 +8,8 @@
 #   UPDATE=1           make bench-instructions: write the baseline anew
 #   SYNAPSE_TEST_REDIS_SERVER
 #                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
+#   SYNAPSE_TEST_OFFSETS
+#                      the bytes at which tests/publishing cuts connections: all, or one number (default: some)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

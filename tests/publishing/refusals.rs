@@ -95,6 +95,24 @@ async fn a_server_that_asks_for_a_password_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_server_with_too_many_clients() {
+    let server = RedisServer::new();
+    let mut admin = server.connection();
+    let mut allow = |clients: u32| {
+        redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(clients).exec(&mut admin).unwrap();
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut admin).unwrap();
+    };
+    let mut ledger = Ledger::new(start(&server));
+    ledger.send(&["a", "b"], 0..10);
+    ledger.flush("before").await;
+    allow(1);
+    ledger.send(&["a", "b"], 10..500);
+    waits(&ledger.publisher, "max number of clients").await;
+    allow(1_000);
+    ledger.arrived_once(&connect(&server).await, "too many clients").await;
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_reported_and_nothing_is_lost_meanwhile() {
     let server = RedisServer::builder().set("requirepass", "right").start();
     let publisher = start(&server);

@@ -3,8 +3,8 @@
 //! [`Publisher::publish`] encodes the event straight into the buffer of the next request and returns;
 //! it never waits for the network. A [`Writer`] sends whatever has gathered while the last batch was
 //! on its way. What is accepted survives failures of Redis and of the network for as long as the
-//! process lives: errors that pass are waited out, a lost connection is opened again, and what was
-//! not acknowledged is sent again with the same `event_id`.
+//! process lives, and with a spool the end of the process too: errors that pass are waited out, a lost
+//! connection is opened again, and what did not arrive by it is sent again.
 //!
 //! * [`queue`]: the hand-over between callers and the writer, bounded in events and bytes.
 //! * [`batch`]: requests that travel together; [`record`]: their form on disk.

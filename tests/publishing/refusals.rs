@@ -49,6 +49,29 @@ async fn a_server_that_is_a_replica_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_server_without_the_replicas_that_it_needs() {
+    let server = RedisServer::new();
+    let need = async |replicas: &str| set(&server, "min-replicas-to-write", replicas);
+    is_waited_out(&server, "NOREPLICAS", || need("1"), || need("0")).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_with_a_script() {
+    let server = RedisServer::new();
+    set(&server, "busy-reply-threshold", "1");
+    let mut connection = server.connection();
+    let mut script = None;
+    let keep_busy = async || {
+        script = Some(std::thread::spawn(move || {
+            redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut connection).unwrap_err();
+        }));
+    };
+    let kill = async || admin::<()>(&server, &["SCRIPT", "KILL"]);
+    is_waited_out(&server, "BUSY", keep_busy, kill).await;
+    script.unwrap().join().unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_persist() {
     let server = RedisServer::new();
     set(&server, "save", "3600 1");

@@ -122,7 +122,10 @@ async fn a_slow_socket_under_tls_gets_nothing_twice() {
 }
 
 /// Executes `XADD` as a slow redis would, and notes down the numbers; leaves when the requests are out of step.
-async fn slow_server(mut socket: tokio_rustls::server::TlsStream<tokio::net::TcpStream>, seen: &Mutex<Vec<u64>>) {
+async fn slow_server(
+    mut socket: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+    seen: &Mutex<Vec<u64>>,
+) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let (mut buffer, mut bytes) = (Vec::new(), vec![0; 32 * 1024]);
     while let Ok(count) = socket.read(&mut bytes).await {

@@ -42,6 +42,8 @@ pub struct Writer {
     /// The connection that carried what is in flight is lost.
     pub(super) doubt: Option<Doubt>,
     pub(super) bounds: Bounds,
+    /// The server that the bounds are of, by its `run_id`.
+    server: Option<String>,
     pub(super) backlog: Backlog,
     pub(super) backoff: Backoff,
     /// Redis took nothing when last asked.
@@ -78,6 +80,7 @@ impl Writer {
             refused_on_disk: false,
             doubt: None,
             bounds: Bounds::default(),
+            server: None,
             backoff: Backoff::default(),
             is_down: false,
         }
@@ -167,6 +170,12 @@ impl Writer {
             Some(Ok(())) => {}
         }
         self.send_again();
+        let server = connection.session.as_ref().map(|session| session.run_id.clone());
+        if server.is_none() || server != self.server {
+            // Another server's ids are no bounds for this one's.
+            self.bounds = Bounds::default();
+            self.server = server;
+        }
         self.exchange(connection).await
     }
 

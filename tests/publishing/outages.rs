@@ -107,8 +107,9 @@ async fn an_administrator_kills_connections_again_and_again() {
         load.more(100).await;
         admin::<()>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
     }
+    // Some of them when there was nothing to send.
     let lost = load.arrives_once(&server, "connections were killed").await;
-    assert!(lost >= 10, "{lost}");
+    assert!(lost >= 1, "{lost}");
 }
 
 /// Pauses the server under load.

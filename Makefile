@@ -8,6 +8,8 @@
 #   UPDATE=1           make bench-instructions: write the baseline anew
 #   SYNAPSE_TEST_REDIS_SERVER
 #                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
+#   SYNAPSE_TEST_OFFSETS
+#                      the bytes at which tests/publishing cuts connections: all, or one number (default: some)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -48,12 +50,17 @@ run: $(if $(RELEASE),release module-release,binaries module) redis ## Starts the
 		$(if $(TRACE),--trace $(TRACE)) $(if $(SPEED),--speed $(SPEED))
 
 ##@ Check it
-test: test-rust test-python test-e2e ## Sets up what the tests need and runs all of them
+test: test-rust test-loom test-python test-e2e ## Sets up what the tests need and runs all of them
 
 lint: lint-rust lint-python lint-js ## Formatting, clippy, cargo-deny, ruff, mypy, stubtest
 
 test-rust: tools redis ## Rust tests alone
 	cargo test --workspace --locked
+
+# Built apart: a flag for the whole build would otherwise have everything built anew each time.
+test-loom: rust ## The hand-over to the publisher's writer in every order in which threads can run, alone
+	CARGO_INCREMENTAL=0 RUSTFLAGS="--cfg loom_model" \
+		cargo test --package synapse-rs --lib --locked --target-dir $(TARGET_DIR)/loom loom
 
 test-python: module redis ## Tests of the Python module alone
 	$(BIN)/pytest tests/python
@@ -120,10 +127,11 @@ bench-gateway: release redis node peers ## Delivering alone
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
 
 soak: module test-binaries redis node clients ## The long tests: hours of traffic and faults in minutes
+	SYNAPSE_TEST_OFFSETS=all PROPTEST_CASES=1000 cargo test --package synapse-rs --test publishing --locked
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
-.PHONY: run test test-binaries test-rust test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+.PHONY: run test test-binaries test-rust test-loom test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
 	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed

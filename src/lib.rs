@@ -11,7 +11,8 @@
 //! * [`event`]: an event, its fields and their types; how it is written to a stream entry and read
 //!   back from the three dialects that share the streams.
 //! * [`publisher`]: takes events without waiting, sends them to Redis in batches that form by
-//!   themselves, and sends them again when the connection is lost.
+//!   themselves, finds out what arrived when the connection is lost, and keeps on disk what Redis
+//!   can't take.
 //! * [`stream`]: names, ids and entries, and one file per thing that is said to Redis. Nothing
 //!   else in the workspace speaks to Redis.
 //! * [`consumer`]: reads entries as a member of a consumer group, decodes them, hands them to a

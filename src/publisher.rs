@@ -3,8 +3,8 @@
 //! [`Publisher::publish`] encodes the event straight into the buffer of the next request and returns;
 //! it never waits for the network. A [`Writer`] sends whatever has gathered while the last batch was
 //! on its way. What is accepted survives failures of Redis and of the network for as long as the
-//! process lives: errors that pass are waited out, a lost connection is opened again, and what was
-//! not acknowledged is sent again with the same `event_id`.
+//! process lives, and with a spool the end of the process too: errors that pass are waited out, a lost
+//! connection is opened again, and what did not arrive by it is sent again.
 //!
 //! * [`queue`]: the hand-over between callers and the writer, bounded in events and bytes.
 //! * [`batch`]: requests that travel together; [`record`]: their form on disk.
@@ -26,6 +26,7 @@ mod session;
 mod spool;
 mod stats;
 mod storing;
+mod sync;
 mod writer;
 
 use std::{
@@ -247,7 +248,7 @@ impl Publisher {
 
     fn unflushed(&self, waited: Duration) -> FlushError {
         let depth = self.shared.queue.depth();
-        let outstanding = depth.events + self.shared.stats.spooled();
+        let outstanding = depth.events - depth.kept + self.shared.stats.spooled();
         let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
         FlushError::Timeout { outstanding, waited, last_error }
     }
@@ -342,8 +343,18 @@ impl Shared {
 
     /// An event that the next publisher sends.
     fn left_on_disk(&self, receipt: Option<Arc<ReceiptState>>) {
-        let (Some(receipt), Some(spool)) = (receipt, &self.config.spool) else { return };
-        receipt.settle(&Err(DeliveryError::Spooled { spool: spool.dir.display().to_string() }));
+        if let Some(receipt) = receipt {
+            receipt.settle(&Err(DeliveryError::Spooled { spool: self.spool_dir() }));
+        }
+    }
+
+    /// An event that can't be read from disk any more.
+    fn unreadable(&self, receipt: &ReceiptState) {
+        receipt.settle(&Err(DeliveryError::Unreadable { spool: self.spool_dir() }));
+    }
+
+    fn spool_dir(&self) -> String {
+        self.config.spool.as_ref().map(|spool| spool.dir.display().to_string()).unwrap_or_default()
     }
 
     fn tell(

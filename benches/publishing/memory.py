@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from contextlib import suppress
@@ -29,6 +30,7 @@ def resident_bytes(line: str) -> int:
 
 def fill(kind: str) -> None:
     """Fills a queue; prints how many events are in it, and by how much the process grew at its largest."""
+    logging.disable(logging.WARNING)
     stream, event = EVENTS[kind]
     with RedisServer() as server:
         publisher = ours.publisher(server.url, queue_bytes=QUEUE_BYTES, queue_events=1 << 40, on_full="raise")

@@ -1,6 +1,6 @@
 """How fast events go to disk while Redis is away, and from there to Redis when it is back.
 
-Beside the first: appending the same bytes to a file, synced as often. Beside the second: publishing as many events
+Beside the first: appending as many bytes to a file, synced as often. Beside the second: publishing as many events
 that never see a disk. Afterwards every event is looked for in Redis, and each must be in its place.
 """
 
@@ -28,16 +28,12 @@ NEWER = 1_000
 """Events published while the others leave the disk; they come behind."""
 MAXLEN = 2 * EVENTS
 SYNC_S = 0.2
-CHUNK = bytes(512 * 1024)
+CHUNK_BYTES = 512 * 1024
 PATIENCE_S = 300.0
 ROUNDS = 3
 
-LIVE, DRAIN, PLAIN, APPEND = (
-    "publish, Redis there",
-    "from the disk, Redis back",
-    "plain append",
-    "to the disk, Redis away",
-)
+PLAIN, APPEND = "plain append", "to the disk, Redis away"
+LIVE, DRAIN = "straight to Redis", "from the disk, Redis back"
 
 
 @dataclass(frozen=True)
@@ -90,11 +86,13 @@ def drain(publisher: synapse_rs.Publisher) -> float:
 
 def plain_append(folder: Path, size: int) -> Rate:
     """As many bytes appended to a file in large pieces, synced as often as the spool is."""
+    # No disk stores these in less.
+    chunk = os.urandom(CHUNK_BYTES)
     file = os.open(folder / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     start = synced = time.perf_counter()
     left = size
     while left > 0:
-        left -= os.write(file, CHUNK[:left])
+        left -= os.write(file, chunk[:left])
         if time.perf_counter() - synced >= SYNC_S:
             os.fdatasync(file)
             synced = time.perf_counter()
@@ -111,18 +109,15 @@ def print_spool() -> None:
         with tempfile.TemporaryDirectory(prefix="synapse-spool-") as name:
             folder = Path(name)
             size, appended, drained = outage(folder)
-            for what, rate in (
-                (APPEND, appended),
-                (DRAIN, drained),
-                (LIVE, live()),
-                (PLAIN, plain_append(folder, size)),
-            ):
-                results[what].append(rate)
+            rates = {APPEND: appended, DRAIN: drained, PLAIN: plain_append(folder, size)}
+        rates[LIVE] = live()
+        for what, rate in rates.items():
+            results[what].append(rate)
     print(f"\n{EVENTS:,} events by way of the disk, medians of {ROUNDS} rounds in turn, all found in Redis in order")
     columns = [
         Column[Rate]("events/s", lambda rate: rate.per_second),
         Column[Rate]("MB/s", lambda rate: rate.bytes_per_second and rate.bytes_per_second / 1e6),
     ]
-    for what, peer, title in ((APPEND, PLAIN, "of plain append"), (DRAIN, LIVE, "of live")):
-        ratio = Ratio[Rate](title, peer, lambda rate: rate.per_second)
-        print_table({peer: results[peer], what: results[what]}, columns, ratio)
+    for rows, title in (((PLAIN, APPEND), "of plain append"), ((LIVE, DRAIN), "of straight")):
+        ratio = Ratio[Rate](title, rows[0], lambda rate: rate.per_second)
+        print_table({what: results[what] for what in rows}, columns, ratio)

@@ -9,17 +9,23 @@
 //! * `asleep` is set while the writer waits, and then `ready` does not hold what it waits for; whoever brings it there
 //!   takes the waker out and wakes the writer. So the writer is woken once, and only when it sleeps.
 
+mod progress;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::{Full, PublishError, PublisherConfig, batch::Batch, receipt::ReceiptState, record::Stream};
+use super::{
+    Full, PublishError, PublisherConfig,
+    batch::Batch,
+    receipt::ReceiptState,
+    record::Stream,
+    sync::{Condvar, Mutex, MutexGuard},
+};
 
 /// A writer that has requests in flight is woken when this much has gathered for the next batch.
 pub(super) const WORTH_SENDING_BYTES: usize = 32 * 1024;
@@ -59,7 +65,9 @@ struct State {
     /// Accepted, and neither settled nor on disk.
     events: u64,
     bytes: u64,
-    /// On disk from earlier publishers, and not settled.
+    /// Of the events: those that are on disk, and count for their receipts.
+    kept: u64,
+    /// On disk from earlier publishers, and not settled; 1 as long as the spool has not been looked into.
     inherited: u64,
     /// How many callers wait for progress.
     flushing: usize,
@@ -85,6 +93,31 @@ impl Wanted {
     pub(super) const A_CROWD: Self = Self { bytes: usize::MAX, crowd: true };
 }
 
+/// What is settled at once, and the room that it took.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub published: u64,
+    pub failed: u64,
+    pub events: u64,
+    pub bytes: u64,
+    /// Of the events: those on disk.
+    pub kept: u64,
+}
+
+impl Settled {
+    /// An event of so many bytes is settled; one that is on disk took room only if it has a receipt.
+    #[inline]
+    pub(super) fn add(&mut self, bytes: usize, is_on_disk: bool, has_receipt: bool) {
+        if is_on_disk {
+            self.events += u64::from(has_receipt);
+            self.kept += u64::from(has_receipt);
+        } else {
+            self.events += 1;
+            self.bytes += bytes as u64;
+        }
+    }
+}
+
 /// What is queued and in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Depth {
@@ -92,6 +125,7 @@ pub(super) struct Depth {
     pub settled_before: u64,
     pub events: u64,
     pub bytes: u64,
+    pub kept: u64,
     pub inherited: u64,
     pub queued: u64,
     pub queued_bytes: usize,
@@ -110,6 +144,7 @@ impl State {
             settled_before: self.settled_before,
             events: self.events,
             bytes: self.bytes,
+            kept: self.kept,
             inherited: self.inherited,
             queued: self.ready_events,
             queued_bytes: self.ready_bytes,
@@ -120,7 +155,7 @@ impl State {
 impl Queue {
     pub(super) fn new(config: &PublisherConfig) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State { inherited: u64::from(config.spool.is_some()), ..State::default() }),
             progress: Condvar::new(),
             progress_async: Notify::new(),
             max_events: config.queue_events,
@@ -185,10 +220,12 @@ impl Queue {
         state.has(wanted.bytes) || (wanted.crowd && self.is_crowded(state))
     }
 
-    /// Three quarters full: time to make room, for who can.
+    /// Three quarters full, and some of it can be brought elsewhere: time to make room, for who can.
     fn is_crowded(&self, state: &State) -> bool {
-        state.events >= self.max_events - self.max_events / 4
-            || state.bytes >= self.max_bytes - self.max_bytes / 4
+        let is_full = state.events >= self.max_events - self.max_events / 4
+            || state.bytes >= self.max_bytes - self.max_bytes / 4;
+        // What is on disk and has a receipt takes room as well.
+        is_full && state.ready_events > 0
     }
 
     fn add_stream(&self, state: &mut State, stream: &str) -> Result<u16, PublishError> {
@@ -261,15 +298,19 @@ impl Queue {
     }
 
     /// The writer says what was settled, and the number below which everything is.
-    pub(super) fn settled(&self, events: u64, bytes: u64, settled_before: u64) {
+    pub(super) fn settled(&self, settled: &Settled, settled_before: u64) {
         let mut state = self.state.lock();
         state.settled_before = settled_before;
-        self.make_room(state, events, bytes);
+        state.kept -= settled.kept;
+        self.make_room(state, settled.events, settled.bytes);
     }
 
-    /// The writer says what is on disk now: it takes no room any more, but is not settled.
-    pub(super) fn spooled(&self, events: u64, bytes: u64) {
-        self.make_room(self.state.lock(), events, bytes);
+    /// The writer says what is on disk now: it takes no room any more, but is not settled. Of `kept` more events
+    /// somebody holds the receipts, for which they go on to count.
+    pub(super) fn spooled(&self, events: u64, bytes: u64, kept: u64) {
+        let mut state = self.state.lock();
+        state.kept += kept;
+        self.make_room(state, events, bytes);
     }
 
     fn make_room(&self, mut state: MutexGuard<'_, State>, events: u64, bytes: u64) {
@@ -350,69 +391,6 @@ impl Queue {
         state.flushing > 0 || state.closed
     }
 
-    fn enter_flush(&self) -> Flushing<'_> {
-        let mut state = self.state.lock();
-        state.flushing += 1;
-        let waker = self.wake_up(&mut state);
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Flushing { queue: self }
-    }
-
-    /// Blocks this thread until something is settled, the queue is closed, or `deadline` passes (`false`).
-    pub(super) fn wait_progress(
-        &self,
-        deadline: Option<Instant>,
-        mut over: impl FnMut(Depth) -> bool,
-    ) -> bool {
-        let _flushing = self.enter_flush();
-        let mut state = self.state.lock();
-        loop {
-            let depth = state.depth();
-            if over(depth) || state.ended {
-                return over(depth);
-            }
-            match deadline {
-                None => self.progress.wait(&mut state),
-                Some(deadline) => {
-                    if self.progress.wait_until(&mut state, deadline).timed_out() {
-                        return false;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Like [`Queue::wait_progress`] without holding a thread.
-    pub(super) async fn wait_progress_async(
-        &self,
-        timeout: Option<Duration>,
-        mut over: impl FnMut(Depth) -> bool,
-    ) -> bool {
-        let _flushing = self.enter_flush();
-        let wait = async {
-            loop {
-                let progress = self.progress_async.notified();
-                tokio::pin!(progress);
-                // Registered before looking, so that nothing is missed in between.
-                progress.as_mut().enable();
-                if over(self.depth()) {
-                    return true;
-                }
-                if self.state.lock().ended {
-                    return false;
-                }
-                progress.await;
-            }
-        };
-        match timeout {
-            None => wait.await,
-            Some(timeout) => tokio::time::timeout(timeout, wait).await.unwrap_or(false),
-        }
-    }
-
     /// Whether a request of `needed` bytes would be accepted now.
     pub(super) fn has_room(&self, depth: Depth, needed: u64) -> bool {
         self.fits(depth.events, depth.bytes, needed)
@@ -421,17 +399,6 @@ impl Queue {
     /// A request larger than the whole queue is taken when the queue is empty.
     fn fits(&self, events: u64, bytes: u64, needed: u64) -> bool {
         events == 0 || (events < self.max_events && bytes + needed <= self.max_bytes)
-    }
-}
-
-/// While it lives, the writer does not linger.
-struct Flushing<'a> {
-    queue: &'a Queue,
-}
-
-impl Drop for Flushing<'_> {
-    fn drop(&mut self) {
-        self.queue.state.lock().flushing -= 1;
     }
 }
 
@@ -451,3 +418,6 @@ fn open_batch<'a>(
     }
     ready.back_mut().expect("a batch was pushed if there was none")
 }
+
+#[cfg(all(test, loom_model))]
+mod loom;

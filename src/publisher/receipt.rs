@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex};
-
-use super::DeliveryError;
+use super::{
+    DeliveryError,
+    sync::{Condvar, Mutex},
+};
 use crate::stream::EntryId;
 
 /// What an event became: its entry's id, or why it was given up.
@@ -113,3 +114,6 @@ impl ReceiptState {
         }
     }
 }
+
+#[cfg(all(test, loom_model))]
+mod loom;

@@ -31,7 +31,9 @@ use std::{collections::VecDeque, ops::Range, path::PathBuf};
 
 use self::{
     cursor::{Cursor, MAX_NOTE_BYTES},
+    header::HEADER_BYTES,
     lock::SlotLock,
+    record::MAX_PAYLOAD_BYTES,
     segment::{Position, Segment},
 };
 
@@ -67,6 +69,8 @@ pub(super) struct Recovery {
     pub damaged: Vec<PathBuf>,
     /// It was not known any more what is done: all that was there begins anew.
     pub is_cursor_lost: bool,
+    /// Why other slots that nobody holds could not be opened; they are left as they are.
+    pub skipped: Vec<String>,
 }
 
 /// One slot of a spool. Records are numbered from 0, the first that was ever appended to the slot.
@@ -128,7 +132,7 @@ impl Spool {
     ) -> Result<u64, SpoolError> {
         self.check_ours()?;
         if !self.has_open_segment() {
-            self.segments.push_back(Segment::plan(&self.dir, self.end));
+            self.plan_segment()?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let appended = self.append_to_last(records, &mut buffer);
@@ -147,18 +151,36 @@ impl Spool {
         let (number, bytes) = (self.end, self.bytes());
         let Some(last) = self.segments.back_mut() else { return Ok(number) };
         let is_new = last.len == 0;
-        let count = last.encode(number, records, buffer)?;
-        if count == 0 {
+        let encoded = last.encode(number, records, buffer).map_err(|bytes| SpoolError::RecordTooLarge {
+            dir: self.dir.clone(),
+            bytes,
+            limit: MAX_PAYLOAD_BYTES,
+        })?;
+        if encoded.count == 0 {
             return Ok(number);
         }
-        let needed = buffer.len() as u64;
+        let header_bytes = if is_new { HEADER_BYTES } else { 0 };
+        let needed = (buffer.len() - header_bytes) as u64;
         if bytes.saturating_add(needed) > self.max_bytes {
             return Err(SpoolError::Full { dir: self.dir.clone(), bytes, needed, limit: self.max_bytes });
         }
-        last.append(number, buffer)?;
+        let count = encoded.count;
+        last.append(encoded, buffer)?;
         self.is_dir_dirty |= is_new;
         self.end += count;
         Ok(number)
+    }
+
+    /// Adds a segment that is on the disk once it is appended to.
+    fn plan_segment(&mut self) -> Result<(), SpoolError> {
+        // One that was sealed before it had any record would have the same name.
+        while let Some(last) = self.segments.back().filter(|last| last.first == self.end) {
+            last.remove()?;
+            self.segments.pop_back();
+            self.position = None;
+        }
+        self.segments.push_back(Segment::plan(&self.dir, self.end));
+        Ok(())
     }
 
     /// Whether the last segment can be appended to.

@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use super::tape;
+
+/// The longest value and the longest line of a reply: what is asked here is answered with ids.
+const MAX_VALUE_BYTES: u32 = 64 * 1024;
+
 /// One reply, as a piece of the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -22,7 +27,7 @@ pub(crate) struct NotResp(pub String);
 pub(crate) fn next(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, NotResp> {
     let rest = &buffer[at..];
     let Some(line_end) = memchr::memchr(b'\n', rest) else {
-        return if rest.len() > 64 * 1024 { Err(not_resp(rest)) } else { Ok(None) };
+        return if rest.len() > MAX_VALUE_BYTES as usize { Err(not_resp(rest)) } else { Ok(None) };
     };
     let behind = at + line_end + 1;
     let line = at + 1..behind.saturating_sub(2).max(at + 1);
@@ -37,11 +42,10 @@ pub(crate) fn next(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, N
 /// The outer `None` for a malformed length, the inner for a value that has not arrived completely.
 #[expect(clippy::option_option, reason = "turned into a result by its one caller")]
 fn bulk(buffer: &[u8], line: Range<usize>, behind: usize) -> Option<Option<(Reply, usize)>> {
-    let text = std::str::from_utf8(&buffer[line]).ok()?;
-    if text == "-1" {
+    if &buffer[line.clone()] == b"-1" {
         return Some(Some((Reply::Value(behind..behind), behind)));
     }
-    let end = behind.checked_add(text.parse::<u32>().ok()? as usize)?;
+    let end = behind + tape::count(&buffer[line]).filter(|len| *len <= MAX_VALUE_BYTES)? as usize;
     Some((buffer.len() >= end + 2).then_some((Reply::Value(behind..end), end + 2)))
 }
 

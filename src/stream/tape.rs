@@ -123,7 +123,7 @@ fn place(at: usize, rest: &[u8]) -> Result<u32, NotResp> {
 }
 
 /// A length, of digits alone.
-fn count(line: &[u8]) -> Option<u32> {
+pub(super) fn count(line: &[u8]) -> Option<u32> {
     if line.is_empty() {
         return None;
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use synapse_rs::{
-    Publisher,
+    Publisher, RedisSettings,
     publisher::{PublishError, PublisherConfig},
 };
-use synapse_test_support::RedisServer;
+use synapse_test_support::{Fault, Gate, Plan, Proxy, RedisServer, eventually};
 
 use crate::support::*;
 
@@ -108,4 +108,52 @@ async fn an_impossible_stream_name_is_refused_at_the_call() {
         let error = publisher.publish(&name, &numbered(1)).unwrap_err();
         assert!(matches!(error, PublishError::InvalidStream { .. }), "{error}");
     }
+}
+
+/// How far a stream goes is asked before the first batch for it, and that only once nothing else is on its way.
+#[tokio::test]
+async fn a_batch_with_a_new_stream_waits_for_the_one_before_it() {
+    let server = RedisServer::new();
+    let proxy = Proxy::to(&server).await;
+    let gate = Gate::new();
+    proxy.plan(Plan::new().replies(0, Fault::Hold(gate.clone())));
+    let config = PublisherConfig { max_batch_bytes: 50_000, ..PublisherConfig::default() };
+    let (publisher, writer) = Publisher::new(RedisSettings::from_url(&proxy.url()).unwrap(), config);
+    // A thread of its own: one that is busy for ever must not hinder the test from failing.
+    std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(writer.run());
+    });
+    let mut ledger = Ledger::new(publisher);
+    ledger.send(&["a"], 0..1);
+    proxy.until("the first is on its way", |passed| passed.faults == 1).await;
+    // Several batches, of which the next is taken already.
+    ledger.send(&["b"], 1..1_000);
+    let busy = ledger.publisher.clone();
+    eventually("the next batch is taken", || async { (busy.stats().queued < 999).then_some(()) }).await;
+    gate.open();
+    ledger.arrived_once(&connect(&server).await, "new streams").await;
+    ledger.publisher.close(PATIENCE).await.unwrap();
+}
+
+/// A batch for new streams waits for what is in flight, which nothing may keep from arriving.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_to_ever_new_streams_arrive_while_all_flush() {
+    let server = RedisServer::new();
+    let publisher = start(&server);
+    let publish = |thread: u64| {
+        let publisher = publisher.clone();
+        tokio::task::spawn_blocking(move || {
+            for number in 0..500 {
+                publisher.publish(&format!("s{thread}-{number}"), &numbered(number)).unwrap();
+                if number % 50 == 0 {
+                    publisher.flush_blocking(PATIENCE).unwrap();
+                }
+            }
+            publisher.flush_blocking(PATIENCE).unwrap();
+        })
+    };
+    for thread in (0..4).map(publish).collect::<Vec<_>>() {
+        thread.await.unwrap();
+    }
+    assert_eq!(publisher.stats().published, 2_000);
 }

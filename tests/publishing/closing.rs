@@ -115,7 +115,9 @@ async fn closing_ends_in_time_wherever_the_connection_hangs() {
     for plans in plans {
         let proxy = Proxy::to(&server).await;
         let count = plans.len() as u64;
-        plans.into_iter().for_each(|plan| proxy.plan(plan));
+        for plan in plans {
+            proxy.plan(plan);
+        }
         let publisher = start_through(&proxy, PublisherConfig::default());
         let receipts: Vec<_> =
             (0..100).map(|number| publisher.send(STREAM, &numbered(number)).unwrap()).collect();

@@ -98,11 +98,14 @@ async fn the_answers_after_a_cut_are_cut_at_any_byte_too() {
 }
 
 /// Publishes ten events and cuts the connection after each number of them; all arrive, and receipts tell where.
+///
+/// So many are acknowledged `earlier`, each of them alone.
 async fn ten_arrive_once(
     stream: impl Fn(u64) -> String,
     event: impl Fn(u64) -> Event,
     path: &str,
     prepare: impl Fn(&RedisServer) -> u64,
+    earlier: u64,
 ) {
     let server = RedisServer::new();
     let proxy = Proxy::to(&server).await;
@@ -113,6 +116,10 @@ async fn ten_arrive_once(
         let others = prepare(&server);
         proxy.plan(plan);
         let publisher = Publisher::start(settings(proxy.url()), PublisherConfig::default());
+        for number in 0..earlier {
+            publisher.publish(&stream(number), &event(number)).unwrap();
+            publisher.flush(PATIENCE).await.unwrap();
+        }
         let sent = |number| (number, publisher.send(&stream(number), &event(number)).unwrap());
         let sent: Vec<_> = (0..10).map(sent).collect();
         publisher.flush(PATIENCE).await.unwrap();
@@ -125,13 +132,13 @@ async fn ten_arrive_once(
         for stream in (0..10).map(&stream).collect::<BTreeSet<_>>() {
             added += ever_added(&connection, &stream).await;
         }
-        assert_eq!((added - others, publisher.stats().possible_duplicates), (10, 0));
+        assert_eq!((added - others - earlier, publisher.stats().possible_duplicates), (10, 0));
         publisher.close(PATIENCE).await.unwrap();
     };
     play(Plan::new()).await;
     let request = proxy.passed().request_bytes;
-    for tenths in 0..=10 {
-        play(Plan::new().requests(request * tenths / 10, Fault::Cut(Cut::Reset))).await;
+    for part in earlier..=10 + earlier {
+        play(Plan::new().requests(request * part / (10 + earlier), Fault::Cut(Cut::Reset))).await;
     }
 }
 
@@ -143,23 +150,24 @@ const ID: &str = "0199c9bb-0000-7000-8000-000000000000";
 
 #[tokio::test]
 async fn events_that_share_an_event_id_are_told_apart() {
-    ten_arrive_once(|_| STREAM.to_owned(), |number| numbered(number).with("event_id", ID), "", |_| 0).await;
+    ten_arrive_once(|_| STREAM.to_owned(), |number| numbered(number).with("event_id", ID), "", |_| 0, 0)
+        .await;
 }
 
 #[tokio::test]
 async fn events_that_are_all_alike_are_counted() {
     let event = |_| numbered(7).with("event_id", ID).with("timestamp", "2026-01-01T00:00:00Z");
-    ten_arrive_once(|_| STREAM.to_owned(), event, "", |_| 0).await;
+    ten_arrive_once(|_| STREAM.to_owned(), event, "", |_| 0, 3).await;
 }
 
 #[tokio::test]
 async fn events_that_each_have_a_stream_of_their_own() {
-    ten_arrive_once(|number| format!("stream-{number}"), numbered, "", |_| 0).await;
+    ten_arrive_once(|number| format!("stream-{number}"), numbered, "", |_| 0, 0).await;
 }
 
 #[tokio::test]
 async fn events_of_another_database() {
-    ten_arrive_once(|number| format!("stream-{}", number % 2), numbered, "/3", |_| 0).await;
+    ten_arrive_once(|number| format!("stream-{}", number % 2), numbered, "/3", |_| 0, 0).await;
 }
 
 #[tokio::test]
@@ -168,7 +176,7 @@ async fn events_of_a_stream_whose_ids_lie_in_the_future() {
         admin::<()>(server, &["XADD", STREAM, "99999999999999-7", "event", "other"]);
         1
     };
-    ten_arrive_once(|_| STREAM.to_owned(), numbered, "", prepare).await;
+    ten_arrive_once(|_| STREAM.to_owned(), numbered, "", prepare, 0).await;
 }
 
 /// So many entries of others that they are read in several pages, in front of ours and behind them.

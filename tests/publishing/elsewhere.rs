@@ -122,6 +122,33 @@ async fn a_replica_that_has_some_of_the_batch_gets_the_rest() {
     cutting.ledger.arrived_once(&connect(&other).await, "a replica").await;
 }
 
+/// What was acknowledged elsewhere has greater ids than what the new server gives: that is no bound for it.
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_gets_all_once() {
+    let (server, other) = (RedisServer::new(), RedisServer::new());
+    let proxy = Proxy::to(&server).await;
+    let request = Cutting::measure(&proxy, BATCH).await;
+    for stream in STREAMS {
+        admin::<()>(&server, &["XADD", stream, "99999999999999-7", "event", "other"]);
+    }
+    let mut ledger = Ledger::new(start_through(&proxy, PublisherConfig::default()));
+    ledger.send(&STREAMS, 200..230);
+    ledger.flush("before").await;
+    proxy.lead_to(&other);
+    // All is executed there, and nobody is told.
+    proxy.plan(Plan::new().requests(request, Fault::Cut(Cut::Reset)).replies(0, Fault::Swallow));
+    proxy.cut_all(Cut::Reset);
+    ledger.send(&STREAMS, BATCH);
+    ledger.flush("a clock that is behind").await;
+    let connection = connect(&other).await;
+    let mut found = Vec::new();
+    for stream in STREAMS {
+        found.extend(ledger.found(&connection, stream).await.iter().filter_map(number));
+    }
+    found.sort_unstable();
+    assert_eq!((found, ledger.publisher.stats().possible_duplicates), (BATCH.collect::<Vec<_>>(), 0));
+}
+
 /// A replica that lags tells nothing of what its master has, and takes nothing: the master is asked again.
 #[tokio::test]
 async fn a_replica_on_the_way_back_doubles_nothing() {

@@ -1,10 +1,10 @@
 //! Events that the server will never take fail alone: their caller is told, and the others arrive.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use synapse_rs::{
-    Publisher, RedisSettings,
+    Event, Publisher, RedisSettings,
     publisher::{DeliveryError, FlushError, GivenUp, OnGivenUp, PublisherConfig},
 };
 use synapse_test_support::{Cut, Fault, Plan, Proxy, RedisServer};
@@ -116,6 +116,33 @@ async fn is_cut_everywhere(server: &RedisServer, user: &str, refusal: &str) {
         assert_eq!(play(Plan::new().requests(whole.request_bytes * tenths / 10, cut())).await, 1);
         assert_eq!(play(Plan::new().replies(whole.reply_bytes * tenths / 10, cut())).await, 1);
     }
+}
+
+/// What is done about an event that is given up is as a rule to publish it elsewhere.
+#[tokio::test]
+async fn whoever_is_told_may_publish() {
+    let server = RedisServer::new();
+    admin::<()>(&server, &["SET", "taken", "a string"]);
+    let itself = Arc::new(OnceLock::<Publisher>::new());
+    let on_given_up = {
+        let itself = itself.clone();
+        move |event: &GivenUp<'_>| {
+            let elsewhere = Event::new("given-up").with("number", event.fields.len());
+            itself.get().unwrap().publish("elsewhere", &elsewhere).unwrap();
+        }
+    };
+    let config =
+        PublisherConfig { on_given_up: Some(OnGivenUp(Arc::new(on_given_up))), ..PublisherConfig::default() };
+    let publisher = itself.get_or_init(|| Publisher::start(settings(&server), config));
+    let receipt = publisher.send(STREAM, &numbered(1)).unwrap();
+    receipt.on_settled({
+        let publisher = publisher.clone();
+        move |_| publisher.publish("elsewhere", &numbered(2)).unwrap()
+    });
+    publisher.publish("taken", &numbered(3)).unwrap();
+    publisher.flush(PATIENCE).await.unwrap_err();
+    publisher.flush(PATIENCE).await.unwrap();
+    assert_eq!(numbers(&server, "elsewhere").await.len(), 2);
 }
 
 #[tokio::test]

@@ -49,6 +49,29 @@ async fn a_server_that_is_a_replica_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_server_without_the_replicas_that_it_needs() {
+    let server = RedisServer::new();
+    let need = async |replicas: &str| set(&server, "min-replicas-to-write", replicas);
+    is_waited_out(&server, "NOREPLICAS", || need("1"), || need("0")).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_with_a_script() {
+    let server = RedisServer::new();
+    set(&server, "busy-reply-threshold", "1");
+    let mut connection = server.connection();
+    let mut script = None;
+    let keep_busy = async || {
+        script = Some(std::thread::spawn(move || {
+            redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut connection).unwrap_err();
+        }));
+    };
+    let kill = async || admin::<()>(&server, &["SCRIPT", "KILL"]);
+    is_waited_out(&server, "BUSY", keep_busy, kill).await;
+    script.unwrap().join().unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_persist() {
     let server = RedisServer::new();
     set(&server, "save", "3600 1");
@@ -92,6 +115,24 @@ async fn a_server_that_asks_for_a_password_for_a_while() {
     ledger.send(&["a", "b"], 500..1_000);
     set_password("");
     ledger.arrived_once(&connect(&server).await, "NOAUTH").await;
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_clients() {
+    let server = RedisServer::new();
+    let mut admin = server.connection();
+    let mut allow = |clients: u32| {
+        redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(clients).exec(&mut admin).unwrap();
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut admin).unwrap();
+    };
+    let mut ledger = Ledger::new(start(&server));
+    ledger.send(&["a", "b"], 0..10);
+    ledger.flush("before").await;
+    allow(1);
+    ledger.send(&["a", "b"], 10..500);
+    waits(&ledger.publisher, "max number of clients").await;
+    allow(1_000);
+    ledger.arrived_once(&connect(&server).await, "too many clients").await;
 }
 
 #[tokio::test]

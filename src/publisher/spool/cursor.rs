@@ -52,6 +52,7 @@ pub(super) struct Cursor {
 
 struct CopyFile {
     path: PathBuf,
+    /// Once it was written to: a slot that waits its turn holds no handles but its lock's.
     file: Option<File>,
     len: u64,
 }
@@ -67,40 +68,34 @@ impl Cursor {
     /// The newest sound copy in a directory; `None` if there is none.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>, SpoolError> {
         let mut cursor = Self::empty(dir);
-        let mut newest: Option<(usize, Copy)> = None;
-        for (place, CopyFile { path, file, len }) in cursor.copies.iter_mut().enumerate() {
+        let mut newest: Option<(usize, File, Copy)> = None;
+        for (place, CopyFile { path, len, .. }) in cursor.copies.iter_mut().enumerate() {
             if !path.exists() {
                 continue;
             }
-            let opened = disk::open(path)?;
-            *len = disk::len(&opened, path)?;
-            let bytes = disk::read_at(&opened, path, 0, HEAD_BYTES + MAX_NOTE_BYTES)?;
-            *file = Some(opened);
-            let copy = Copy::read(path, &bytes)?;
-            if let Some(copy) = copy
-                && newest.as_ref().is_none_or(|(_, newest)| newest.version < copy.version)
+            let file = disk::open(path)?;
+            *len = disk::len(&file, path)?;
+            let bytes = disk::read_at(&file, path, 0, HEAD_BYTES + MAX_NOTE_BYTES)?;
+            if let Some(copy) = Copy::read(path, &bytes)?
+                && newest.as_ref().is_none_or(|(.., newest)| newest.version < copy.version)
             {
-                newest = Some((place, copy));
+                newest = Some((place, file, copy));
             }
         }
-        let Some((newest, Copy { version, done, note })) = newest else { return Ok(None) };
+        let Some((newest, file, Copy { version, done, note })) = newest else { return Ok(None) };
         // Which copy is on the disk is not known: the newest has to be, before another one is written over.
-        let CopyFile { path, file, .. } = &cursor.copies[newest];
-        if let Some(file) = file {
-            disk::sync(file, path)?;
-        }
+        disk::sync(&file, &cursor.copies[newest].path)?;
         Ok(Some(Self { newest, kept: newest, version, done, note, ..cursor }))
     }
 
     /// A cursor for a directory in which there is none, or none that can be read.
     pub(super) fn make(dir: &Path, done: u64) -> Result<Self, SpoolError> {
         let mut cursor = Self::empty(dir);
-        for CopyFile { path, file, len } in &mut cursor.copies {
+        for CopyFile { path, len, .. } in &mut cursor.copies {
             let made = disk::open_or_make(path)?;
             disk::cut(&made, path, 0)?;
             disk::write_at(&made, path, &[0; RESERVED_BYTES], 0)?;
             *len = RESERVED_BYTES as u64;
-            *file = Some(made);
         }
         cursor.write(done, &[])?;
         Ok(cursor)

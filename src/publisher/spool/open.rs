@@ -78,6 +78,7 @@ impl Spool {
             }
         }
         let last = &mut self.segments[last];
+        last.close();
         let end = at.number.unwrap_or(last.first);
         self.end = self.end.max(end);
         // The places of a segment follow each other, but for the first.

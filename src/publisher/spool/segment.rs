@@ -1,25 +1,25 @@
 //! One file of the log: a header, and records one behind the other.
 
+mod scan;
+
 use std::{
     fs::File,
-    ops::Range,
     path::{Path, PathBuf},
 };
 
 use super::{
     SpoolError, disk,
     header::{HEADER_BYTES, Header},
-    record::{self, FRAME_BYTES, MAX_PAYLOAD_BYTES, Parsed},
+    record,
 };
+
+pub(super) use scan::{Chunk, ChunkEnd, Position};
 
 /// A place to begin reading at is remembered at least this many bytes behind the last.
 const MARK_BYTES: u64 = 16 * 1024;
 
-/// How much of a segment is looked at for the next sound record, at most.
-const SEARCH_BYTES: u64 = 1024 * 1024 * 1024;
-
-/// How much of it at once.
-const SEARCH_WINDOW_BYTES: usize = 256 * 1024;
+/// How much of a file is copied at once.
+const COPY_BYTES: usize = 256 * 1024;
 
 const EXTENSION: &str = "log";
 
@@ -28,14 +28,6 @@ const UNFINISHED: &str = "new";
 
 /// Digits of `u64::MAX`, so that names sort as numbers do.
 const NAME_DIGITS: usize = 20;
-
-/// Where a record begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub offset: u64,
-    /// The number of the record there; `None` if whichever comes is right.
-    pub number: Option<u64>,
-}
 
 pub(super) struct Segment {
     pub first: u64,
@@ -54,6 +46,13 @@ pub(super) struct Segment {
     state: State,
 }
 
+/// Records as they are to be written.
+#[derive(Default)]
+pub(super) struct Encoded {
+    pub count: u64,
+    marks: Vec<(u64, u64)>,
+}
+
 /// Whether what was written to a segment is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -61,29 +60,6 @@ enum State {
     Unsynced,
     /// A sync has failed: whatever the next one says, what was written before it may be gone.
     Doubtful,
-}
-
-/// What was read from a segment at once.
-pub(super) struct Chunk {
-    pub buffer: Vec<u8>,
-    /// The number of the first record; the others follow.
-    pub first: u64,
-    /// Where in `buffer` the payloads are.
-    pub payloads: Vec<Range<usize>>,
-    /// Where to go on.
-    pub next: Position,
-    pub end: ChunkEnd,
-}
-
-/// Why a chunk ends where it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChunkEnd {
-    /// As much was read as was asked for.
-    Limit,
-    /// There are no more records in this segment.
-    Segment,
-    /// What comes next is no record of this segment.
-    Damage,
 }
 
 impl Segment {
@@ -151,42 +127,43 @@ impl Segment {
         number - self.first < u64::from(u32::MAX / 2)
     }
 
-    /// Puts records as [`Segment::append`] writes them into `buffer`, and gives their count.
+    /// Puts records as [`Segment::append`] writes them into `buffer`; if one can't be kept, gives its size.
     pub(super) fn encode<'p, P: AsRef<[&'p [u8]]>>(
         &self,
         number: u64,
         records: impl IntoIterator<Item = P>,
         buffer: &mut Vec<u8>,
-    ) -> Result<u64, SpoolError> {
+    ) -> Result<Encoded, usize> {
         buffer.clear();
+        let mut encoded = Encoded::default();
         // One without a header is sealed, and never comes here.
-        let Some(header) = &self.header else { return Ok(0) };
+        let Some(header) = &self.header else { return Ok(encoded) };
         if self.len == 0 {
             header.write(buffer);
         }
-        let (seed, mut next) = (header.seed(), number);
-        for parts in records {
-            let place = u32::try_from(next - self.first).expect("so many records do not fit into memory");
-            record::push(buffer, seed, place, parts.as_ref()).map_err(|bytes| {
-                SpoolError::RecordTooLarge { dir: self.path.clone(), bytes, limit: MAX_PAYLOAD_BYTES }
-            })?;
-            next += 1;
+        let seed = header.seed();
+        for (number, parts) in (number..).zip(records) {
+            let offset = self.len + buffer.len() as u64;
+            if self.is_mark_due(encoded.marks.last(), offset) {
+                encoded.marks.push((number, offset));
+            }
+            let place = u32::try_from(number - self.first).expect("so many records do not fit into memory");
+            record::push(buffer, seed, place, parts.as_ref())?;
+            encoded.count += 1;
         }
-        Ok(next - number)
+        Ok(encoded)
     }
 
-    /// Writes what was encoded for `number` behind the last record, all of it or nothing.
-    pub(super) fn append(&mut self, number: u64, encoded: &[u8]) -> Result<(), SpoolError> {
+    /// Writes what was encoded behind the last record, all of it or nothing.
+    pub(super) fn append(&mut self, encoded: Encoded, buffer: &[u8]) -> Result<(), SpoolError> {
         let len = self.len;
-        let written = self.file().and_then(|(file, path)| disk::write_at(file, path, encoded, len));
+        let written = self.file().and_then(|(file, path)| disk::write_at(file, path, buffer, len));
         if let Err(error) = written {
             self.undo_append();
             return Err(error);
         }
-        if len > 0 {
-            self.mark(number, len);
-        }
-        self.len += encoded.len() as u64;
+        self.marks.extend(encoded.marks);
+        self.len += buffer.len() as u64;
         if self.state == State::Synced {
             self.state = State::Unsynced;
         }
@@ -249,7 +226,7 @@ impl Segment {
         disk::cut(&new, &new_path, 0)?;
         let mut at = 0;
         while at < len {
-            let window = usize::try_from(len - at).unwrap_or(usize::MAX).min(SEARCH_WINDOW_BYTES);
+            let window = usize::try_from(len - at).unwrap_or(usize::MAX).min(COPY_BYTES);
             let bytes = disk::read_at(file, path, at, window)?;
             if bytes.is_empty() {
                 break;
@@ -259,11 +236,8 @@ impl Segment {
         }
         disk::sync(&new, &new_path)?;
         disk::rename(&new_path, path)?;
-        if let Some(dir) = path.parent() {
-            disk::sync_dir(dir)?;
-        }
         self.file = Some(new);
-        Ok(())
+        self.path.parent().map_or(Ok(()), disk::sync_dir)
     }
 
     /// Takes the file away; a damaged one is kept under another name.
@@ -304,104 +278,15 @@ impl Segment {
     }
 
     fn mark(&mut self, number: u64, offset: u64) {
-        let last = self.marks.last().map_or(HEADER_BYTES as u64, |(_, offset)| *offset);
-        if offset >= last + MARK_BYTES {
+        if self.is_mark_due(None, offset) {
             self.marks.push((number, offset));
         }
     }
 
-    /// The records from a position on that are numbered below `until`, at most about `max_bytes`, but at least one.
-    pub(super) fn read(&mut self, from: Position, until: u64, max_bytes: usize) -> Result<Chunk, SpoolError> {
-        let mut chunk =
-            Chunk { buffer: Vec::new(), first: 0, payloads: Vec::new(), next: from, end: ChunkEnd::Damage };
-        let Some(seed) = self.seed() else { return Ok(chunk) };
-        let mut wanted = max_bytes.max(FRAME_BYTES);
-        loop {
-            let left = self.len.saturating_sub(from.offset);
-            let load = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
-            let (file, path) = self.file()?;
-            chunk.buffer = disk::read_at(file, path, from.offset, load)?;
-            match self.parse(&mut chunk, seed, from, until) {
-                // Not even one: a record larger than what was asked for.
-                Some(bytes) if chunk.payloads.is_empty() && load < bytes && (bytes as u64) <= left => {
-                    wanted = bytes;
-                }
-                Some(bytes) => {
-                    let is_there = chunk.next.offset + bytes as u64 <= self.len && load == chunk.buffer.len();
-                    chunk.end = if is_there { ChunkEnd::Limit } else { ChunkEnd::Damage };
-                    return Ok(chunk);
-                }
-                None => return Ok(chunk),
-            }
-        }
-    }
-
-    /// Finds the records in a chunk's buffer; gives the size of the next one if the buffer ends within it.
-    fn parse(&mut self, chunk: &mut Chunk, seed: u32, from: Position, until: u64) -> Option<usize> {
-        chunk.next = from;
-        let mut at = 0;
-        loop {
-            if chunk.next.number == Some(until) || chunk.next.offset >= self.len {
-                chunk.end = ChunkEnd::Segment;
-                return None;
-            }
-            chunk.end = ChunkEnd::Damage;
-            let (place, payload_bytes) = match record::parse(&chunk.buffer[at..], seed) {
-                Parsed::Record { place, payload_bytes } => (place, payload_bytes),
-                Parsed::Cut { bytes } => return Some(bytes),
-                Parsed::Damaged => return None,
-            };
-            let number = self.first + u64::from(place);
-            if chunk.next.number.is_some_and(|expected| expected != number) {
-                return None;
-            }
-            if number >= until {
-                chunk.end = ChunkEnd::Segment;
-                return None;
-            }
-            self.mark(number, chunk.next.offset);
-            if chunk.payloads.is_empty() {
-                chunk.first = number;
-            }
-            let start = at + FRAME_BYTES;
-            at = start + payload_bytes;
-            chunk.payloads.push(start..at);
-            chunk.next = Position { offset: from.offset + at as u64, number: Some(number + 1) };
-        }
-    }
-
-    /// The first sound record behind a damaged place that is numbered from `after` on and below `until`.
-    pub(super) fn search(
-        &mut self,
-        damage: u64,
-        after: u64,
-        until: u64,
-    ) -> Result<Option<Position>, SpoolError> {
-        let Some(seed) = self.seed() else { return Ok(None) };
-        let (first, len) = (self.first, self.len);
-        let (file, path) = self.file()?;
-        let (mut offset, mut left) = (damage + 1, SEARCH_BYTES);
-        loop {
-            let window = disk::read_at(file, path, offset, SEARCH_WINDOW_BYTES)?;
-            let Some(last) = window.len().checked_sub(FRAME_BYTES) else { return Ok(None) };
-            for at in 0..=last {
-                let Some((_, payload_bytes, place)) = record::frame(&window[at..]) else { break };
-                let (number, start) = (first + u64::from(place), offset + at as u64);
-                let bytes = FRAME_BYTES + payload_bytes as usize;
-                if number < after || number >= until || start + bytes as u64 > len {
-                    continue;
-                }
-                let Some(rest) = left.checked_sub(bytes as u64) else { return Ok(None) };
-                left = rest;
-                let candidate = disk::read_at(file, path, start, bytes)?;
-                if matches!(record::parse(&candidate, seed), Parsed::Record { .. }) {
-                    return Ok(Some(Position { offset: start, number: Some(number) }));
-                }
-            }
-            let Some(rest) = left.checked_sub(window.len() as u64) else { return Ok(None) };
-            left = rest;
-            offset += last as u64 + 1;
-        }
+    /// Whether a place is far enough behind the last that is remembered, or that is about to be.
+    fn is_mark_due(&self, last: Option<&(u64, u64)>, offset: u64) -> bool {
+        let last = last.or(self.marks.last()).map_or(HEADER_BYTES as u64, |(_, offset)| *offset);
+        offset >= last + MARK_BYTES
     }
 
     fn file(&mut self) -> Result<(&File, &Path), SpoolError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::Publisher;
+use super::{Publisher, Started};
 use crate::{
     config::RedisSettings,
     python::{lazy::name, runtime, settings::seconds},
@@ -26,7 +26,7 @@ impl Publisher {
     #[pyo3(signature = (timeout = 5.0))]
     fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
         let timeout = seconds("timeout", timeout)?;
-        match self.running() {
+        match self.to_flush(py)? {
             Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
             Some(running) => runtime::wait(py, async move { running.publisher.flush(timeout).await }),
             None => Ok(()),
@@ -36,7 +36,7 @@ impl Publisher {
     #[pyo3(signature = (timeout = 5.0))]
     fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
         let timeout = seconds("timeout", timeout)?;
-        match self.running() {
+        match self.to_flush(py)? {
             Some(running) => runtime::awaitable(py, async move { running.publisher.flush(timeout).await }),
             None => done(py),
         }
@@ -61,6 +61,16 @@ impl Publisher {
             Some(running) => runtime::awaitable(py, running.close(timeout)),
             None => done(py),
         }
+    }
+}
+
+impl Publisher {
+    /// The part of it in this process; a spool may hold what an earlier process left, so that it is started for that.
+    fn to_flush(&self, py: Python<'_>) -> PyResult<Option<Started>> {
+        if self.config.spool.is_some() && !self.lock().closed {
+            self.started(py)?;
+        }
+        Ok(self.running())
     }
 }
 

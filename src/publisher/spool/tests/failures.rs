@@ -65,6 +65,49 @@ fn what_can_not_be_taken_back_is_no_part_of_the_log() {
 }
 
 #[test]
+fn what_can_not_be_taken_back_from_an_emptied_segment_is_no_part_of_the_log_either() {
+    let bench = Bench::new();
+    let mut spool = bench.open();
+    append(&mut spool, &[&vec![0; 100_000]]).unwrap();
+    spool.settle(1, b"").unwrap();
+    {
+        let _failing =
+            fail([Fault { bytes: 170, ..Fault::next(Operation::Write) }, Fault::next(Operation::Cut)]);
+        append(&mut spool, &[&[1; 100], &[2; 100]]).unwrap_err();
+    }
+    append(&mut spool, &[b"after"]).unwrap();
+    assert_eq!(drain(&mut spool), [(1, b"after".to_vec())]);
+    drop(spool);
+    // Not even when it is not known any more what was done.
+    for copy in 0..3 {
+        std::fs::remove_file(bench.slot().join(format!("cursor.{copy}"))).unwrap();
+    }
+    assert_eq!(drain(&mut bench.open()), [(1, b"after".to_vec())]);
+}
+
+#[test]
+fn a_segment_sealed_before_it_had_a_record_makes_room_for_the_next() {
+    let bench = Bench::new();
+    append(&mut bench.open(), &[b"torn"]).unwrap();
+    let segment = bench.slot().join(&segment_files(&bench.slot())[0]);
+    let bytes = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &bytes[..bytes.len() - 1]).unwrap();
+    let mut spool = bench.open();
+    assert_eq!((spool.end(), segment_files(&bench.slot()).len()), (0, 1), "nothing is left but the header");
+    {
+        let _failing =
+            fail([Fault { bytes: 5, ..Fault::next(Operation::Write) }, Fault::next(Operation::Cut)]);
+        append(&mut spool, &[b"refused"]).unwrap_err();
+    }
+    append(&mut spool, &[b"a"]).unwrap();
+    spool.settle(0, b"").unwrap();
+    append(&mut spool, &[b"b"]).unwrap();
+    assert_eq!(contents(&drain(&mut spool)), [b"a", b"b"]);
+    drop(spool);
+    assert_eq!(contents(&drain(&mut bench.open())), [b"a", b"b"]);
+}
+
+#[test]
 fn after_a_failed_sync_the_segment_is_written_anew() {
     let bench = Bench::new();
     let mut spool = bench.open();
@@ -82,6 +125,23 @@ fn after_a_failed_sync_the_segment_is_written_anew() {
     assert_eq!(contents(&drain(&mut spool)), [b"a", b"b", b"c"]);
     drop(spool);
     assert_eq!(contents(&drain(&mut bench.open())), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn what_follows_goes_into_the_file_that_was_written_anew() {
+    let bench = Bench::new();
+    let mut spool = bench.open();
+    append(&mut spool, &[b"a"]).unwrap();
+    {
+        // The segment's, and that of the directory which has its new name.
+        let faults = [Fault::next(Operation::Sync), Fault { after: 1, ..Fault::next(Operation::Sync) }];
+        let _failing = fail(faults);
+        spool.sync().unwrap_err();
+    }
+    assert!(!spool.is_synced());
+    append(&mut spool, &[b"b"]).unwrap();
+    drop(spool);
+    assert_eq!(contents(&drain(&mut bench.open())), [b"a", b"b"]);
 }
 
 #[test]

@@ -70,7 +70,8 @@ pub(in crate::publisher::spool) fn permit_bytes(bytes: &[u8], _: &Path) -> Optio
     strikes(Operation::Write).map(|fault| fault.bytes.min(bytes.len()))
 }
 
-/// From now on this thread spares the disk: for tests that bring about themselves what syncs are for.
+/// From now on this thread spares the disk: for tests that bring about themselves what syncs are for, and for those
+/// with many cases.
 pub(in crate::publisher::spool) fn spare_the_disk() {
     SYNCS.set(false);
 }

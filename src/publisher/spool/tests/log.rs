@@ -69,6 +69,22 @@ fn a_full_spool_takes_nothing_until_something_is_done() {
 }
 
 #[test]
+fn what_is_done_of_one_batch_makes_room() {
+    let bench = Bench::with_limit(1_000_000);
+    let mut spool = bench.open();
+    spool.append(std::iter::repeat_n([[1_u8; 988].as_slice()], 1_000)).unwrap();
+    for before in (0..1_000).step_by(37) {
+        spool.settle(before, b"").unwrap();
+        let left = (1_000 - before) * 1_000;
+        assert!((left..left + 17_500).contains(&spool.bytes()), "{} for {left}", spool.bytes());
+    }
+    append(&mut spool, &[&vec![2; 900_000]]).unwrap();
+    spool.skip(1);
+    let sizes: Vec<_> = drain(&mut spool).iter().map(|(number, record)| (*number, record.len())).collect();
+    assert_eq!((spool.first(), sizes), (999, vec![(1_000, 900_000)]));
+}
+
+#[test]
 fn segments_are_removed_when_they_are_done_and_the_last_one_is_emptied() {
     let bench = Bench::with_limit(16 * 64 * 1024);
     let mut spool = bench.open();

@@ -10,8 +10,14 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Bench, drain, faults::spare_the_disk, owned, segment_files};
-use crate::publisher::spool::{Spool, SpoolError, header::HEADER_BYTES, record::FRAME_BYTES};
+use super::{
+    Bench, drain,
+    faults::{Fault, fail, spare_the_disk},
+    owned, segment_files,
+};
+use crate::publisher::spool::{
+    Spool, SpoolError, disk::Operation, header::HEADER_BYTES, record::FRAME_BYTES,
+};
 
 /// Small, so that a few records fill some.
 const SEGMENT_BYTES: u64 = 2_000;
@@ -34,6 +40,8 @@ enum Step {
     /// The process ends while it appends; so much of the batch is written, in per mille.
     Kill(Vec<usize>, u64),
     PowerFailure(Vec<Damage>),
+    /// The disk fails once within it.
+    Failing(Fault, Box<Step>),
 }
 
 /// What a power failure does to one file that was not synced.
@@ -61,8 +69,31 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
+fn fault() -> impl Strategy<Value = Fault> {
+    use Operation::{Cut, Make, Open, Read, Remove, Rename, Sync, Write};
+    let operation = prop::sample::select(vec![Cut, Make, Open, Read, Remove, Rename, Sync, Write]);
+    (operation, 0..4_u32, 1..4_u32, 0..1_000_usize).prop_map(|(operation, after, times, bytes)| Fault {
+        operation,
+        after,
+        times,
+        bytes,
+    })
+}
+
+fn failing() -> impl Strategy<Value = Step> {
+    let step = prop_oneof![
+        sizes().prop_map(Step::Append),
+        (0..=100_u64, 0..NOTE_BYTES).prop_map(|(part, note)| Step::Settle(part, note)),
+        Just(Step::Sync),
+        Just(Step::Reopen),
+        Just(Step::Read(1_000)),
+    ];
+    (fault(), step).prop_map(|(fault, step)| Step::Failing(fault, Box::new(step)))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
+        2 => failing(),
         6 => sizes().prop_map(Step::Append),
         4 => (0..4_000_usize).prop_map(Step::Read),
         1 => (0..10_u64).prop_map(Step::Skip),
@@ -141,8 +172,60 @@ impl Model {
             Step::Reopen => self.reopen(),
             Step::Kill(sizes, part) => self.kill(sizes, *part),
             Step::PowerFailure(damages) => self.fail_power(damages),
+            Step::Failing(fault, step) => self.take_failing(*fault, step),
         }
         self.check();
+    }
+
+    /// Does it with a disk that fails: it may fail then, and does not the next time.
+    fn take_failing(&mut self, fault: Fault, step: &Step) {
+        if matches!(step, Step::Reopen) {
+            self.close();
+        }
+        let failing = fail([fault]);
+        match step {
+            Step::Append(sizes) => {
+                let batch: Vec<_> =
+                    (self.end..).zip(sizes).map(|(number, size)| content(number, *size)).collect();
+                let appended = self.spool.append(batch.iter().map(|record| [record.as_slice()]));
+                if appended.is_ok() {
+                    self.records.extend((self.end..).zip(batch));
+                    self.end = self.spool.end();
+                }
+            }
+            Step::Settle(part, note) => {
+                let (before, note) = self.settling(*part, *note);
+                let _ = self.spool.settle(before, &note);
+                drop(failing);
+                self.cursors.entry(self.newest_cursor()).or_insert((self.spool.first(), note.clone()));
+                self.settle(*part, note.len());
+            }
+            Step::Sync => {
+                let newest = self.newest_cursor();
+                if self.spool.sync().is_ok() {
+                    self.note_kept();
+                }
+                // It may have had to write another copy.
+                let same = self.cursors[&newest].clone();
+                self.cursors.insert(self.newest_cursor(), same);
+            }
+            Step::Read(max_bytes) => {
+                let position = self.spool.next_read();
+                if let Ok(records) = self.spool.read(*max_bytes) {
+                    assert!(
+                        owned(&records).all(|(number, record)| self.records.get(&number) == Some(&record))
+                    );
+                    self.next_read = self.spool.next_read();
+                } else {
+                    assert!(self.spool.next_read() == position || self.has_gaps);
+                }
+            }
+            _ => {
+                let _ = Spool::open_all(&self.bench.config());
+                drop(failing);
+                self.reopen();
+            }
+        }
     }
 
     fn append(&mut self, sizes: &[usize]) {
@@ -175,9 +258,13 @@ impl Model {
         assert_eq!(self.next_read, read.last().map_or(self.end, |(number, _)| number + 1));
     }
 
-    fn settle(&mut self, part: u64, note: usize) {
+    fn settling(&self, part: u64, note: usize) -> (u64, Vec<u8>) {
         let before = self.done + (self.next_read - self.done) * part / 100;
-        let note = content(before, note);
+        (before, content(before, note))
+    }
+
+    fn settle(&mut self, part: u64, note: usize) {
+        let (before, note) = self.settling(part, note);
         self.spool.settle(before, &note).unwrap();
         self.records = self.records.split_off(&before);
         let next = self.records.keys().next().copied().unwrap_or(self.end);
@@ -199,9 +286,13 @@ impl Model {
         self.kept_cursor = self.newest_cursor();
     }
 
+    /// Puts one aside that has nothing to do with it.
+    fn close(&mut self) {
+        self.spool = open(&Bench::new());
+    }
+
     fn restart(&mut self) {
-        let placeholder = open(&Bench::new());
-        drop(std::mem::replace(&mut self.spool, placeholder));
+        self.close();
         self.spool = open(&self.bench);
     }
 

@@ -6,7 +6,7 @@
 use std::{
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,6 +22,8 @@ const KILLS: usize = 25;
 
 struct Process {
     child: Child,
+    /// While it is open, the process waits where it is to wait.
+    stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -37,7 +39,7 @@ impl Process {
         command.env(DIR_VARIABLE, dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        Self { stdin: child.stdin.take(), child, lines }
     }
 
     /// What it says next.
@@ -58,7 +60,7 @@ impl Process {
 
     /// Has it go on; it must end well.
     fn finish(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         for line in self.lines.by_ref() {
             println!("{}", line.unwrap());
         }
@@ -169,6 +171,40 @@ fn takes_a_slot_and_waits() {
     append(&mut spool, &[b"there"]).unwrap();
     say(spool.dir.display());
     wait();
+}
+
+#[test]
+fn publishers_of_one_process_have_different_slots_however_they_come_to_the_directory() {
+    let dir = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+    let ways = [SpoolConfig::new(dir.path()), SpoolConfig::new(dir.path().join("link"))];
+    let threads: Vec<_> = (0..8)
+        .map(|turn| ways[turn % 2].clone())
+        .map(|way| std::thread::spawn(move || open_last(&way)))
+        .collect();
+    let spools: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let mut slots: Vec<_> = spools.iter().map(|spool| spool.dir.file_name().unwrap()).collect();
+    slots.sort();
+    assert_eq!(slots, ["0000", "0001", "0002", "0003", "0004", "0005", "0006", "0007"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slot_that_waits_its_turn_holds_one_handle() {
+    let dir = TempDir::new().unwrap();
+    let config = SpoolConfig::new(dir.path());
+    let mut spools: Vec<_> = (0..5).map(|_| open_last(&config)).collect();
+    for spool in &mut spools {
+        append(spool, &[b"a"]).unwrap();
+        spool.settle(0, b"a note").unwrap();
+    }
+    drop(spools);
+    let left = Spool::open_all(&config).unwrap();
+    assert_eq!(left.len(), 5);
+    let handles = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().path().read_link().ok());
+    assert_eq!(handles.filter(|path| path.starts_with(dir.path())).count(), 5);
 }
 
 #[test]

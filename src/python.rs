@@ -10,6 +10,7 @@
 //! * [`registry`]: the publishers to flush when the process ends.
 //! * [`runtime`]: the one background thread, started at first use and again in a forked child ([`per_process`]).
 //! * [`logging`]: what the core logs, for Python's `logging`; [`mailbox`]: the way from there to threads of Python's.
+//! * [`lazy`]: Python objects that are made when they are first asked for, without a lock.
 //! * [`errors`]: each cause to a named exception.
 
 mod encode;
@@ -17,6 +18,7 @@ mod errors;
 mod events;
 mod fields;
 mod json;
+mod lazy;
 mod logging;
 mod mailbox;
 mod per_process;
@@ -44,12 +46,34 @@ mod _core {
         subscription::{Delivery, Subscription},
         tail::{Filter, Tail},
     };
-    use pyo3::prelude::*;
+    use pyo3::{exceptions::PyImportError, prelude::*};
 
     #[pymodule_init]
-    #[expect(clippy::unnecessary_wraps, reason = "asked for by PyO3")]
-    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if !super::is_main_interpreter(module.py()) {
+            return Err(PyImportError::new_err(
+                "synapse_rs can't be imported in a subinterpreter; use threads or processes instead",
+            ));
+        }
         super::logging::install();
+        super::prepare(module.py());
         Ok(())
     }
+}
+
+/// Whether this is the first interpreter of the process: what is kept here, threads among it, serves one alone.
+#[expect(unsafe_code, reason = "PyO3 has no safe way to ask")]
+fn is_main_interpreter(_: pyo3::Python<'_>) -> bool {
+    // SAFETY: called by a thread that is attached to an interpreter, of which it asks.
+    unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) == 0 }
+}
+
+/// Has made now what would be made under a lock when it is first used: a fork might catch that held.
+fn prepare(py: pyo3::Python<'_>) {
+    use pyo3::PyTypeInfo as _;
+
+    crate::fork::generation();
+    receipt::LoopRing::type_object(py);
+    runtime::OpenLoop::type_object(py);
+    let _ = py.None().bind(py).cast::<pyo3::types::PyMapping>();
 }

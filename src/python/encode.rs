@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use pyo3::{
-    intern,
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
@@ -12,6 +11,7 @@ use super::{
     errors::not_an_event,
     fields,
     json::{self, repr, too_large},
+    lazy::name,
     trace_context::{self, Traceparent},
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(super) fn event(
     context: &Context<'_>,
 ) -> PyResult<Encoded> {
     let fields = fields::of(event)?;
-    let Some(name) = fields.get_item(intern!(fields.py(), "event"))? else {
+    let Some(name) = fields.get_item(name!(fields.py(), "event"))? else {
         return Err(not_an_event(
             "field event is missing: it names the event, for example \"inference-complete\"",
         ));

@@ -4,10 +4,10 @@ use pyo3::{
     PyErr, PyTypeInfo as _,
     exceptions::{PyRuntimeError, PyValueError},
     prelude::*,
-    sync::PyOnceLock,
     types::PyType,
 };
 
+use super::lazy::Lazy;
 use crate::{
     config::InvalidRedisUrl,
     consumer::ConsumeError,
@@ -20,7 +20,7 @@ use crate::{
 macro_rules! exception {
     ($function:ident, $name:literal) => {
         fn $function(message: impl std::fmt::Display) -> PyErr {
-            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            static CLASS: Lazy<PyType> = Lazy::new();
             new(&CLASS, $name, message.to_string())
         }
     };
@@ -33,12 +33,16 @@ exception!(delivery_error, "DeliveryError");
 exception!(invalid_event, "InvalidEvent");
 exception!(closed, "Closed");
 
-fn new(class: &'static PyOnceLock<Py<PyType>>, name: &str, message: String) -> PyErr {
-    Python::attach(|py| match class.import(py, "synapse_rs.errors", name) {
+fn new(class: &'static Lazy<PyType>, name: &str, message: String) -> PyErr {
+    Python::attach(|py| match class.get_or_try_init(py, || named(py, name)) {
         Ok(class) => PyErr::from_type(class.clone(), message),
         // The package is broken or being torn down: the message still gets out.
         Err(_) => PyErr::from_type(PyRuntimeError::type_object(py), message),
     })
+}
+
+fn named<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    Ok(py.import("synapse_rs.errors")?.getattr(name)?.cast_into()?)
 }
 
 impl From<PublishError> for PyErr {

@@ -7,12 +7,11 @@ use std::{
 
 use pyo3::{
     exceptions::{PyAttributeError, PyTypeError, PyValueError},
-    intern,
     prelude::*,
     types::{PyDict, PyMapping, PyString, PyType, PyWeakrefReference},
 };
 
-use super::{errors::not_an_event, json::repr};
+use super::{errors::not_an_event, json::repr, lazy::name};
 
 /// An event's fields: those of a dict are the dict itself.
 pub(super) fn of<'py>(event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
@@ -39,14 +38,14 @@ pub(super) fn of_object<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Boun
         How::Dict | How::Extended => match from_dict(object, &shape)? {
             Some(fields) => Ok(Some(fields)),
             // Something else was put there, or taken away.
-            None if object.hasattr(intern!(object.py(), "model_dump"))? => dump(object).map(Some),
+            None if object.hasattr(name!(object.py(), "model_dump"))? => dump(object).map(Some),
             None => from_attributes(object, &shape.names).map(Some),
         },
         How::Attributes => from_attributes(object, &shape.names).map(Some),
         How::Dump => dump(object).map(Some),
         // An object can have what its class has not (`__getattr__`); a class has what is for its objects.
         How::Other if object.is_instance_of::<PyType>() => Ok(None),
-        How::Other if object.hasattr(intern!(object.py(), "model_dump"))? => dump(object).map(Some),
+        How::Other if object.hasattr(name!(object.py(), "model_dump"))? => dump(object).map(Some),
         How::Other => Ok(None),
     }
 }
@@ -54,14 +53,14 @@ pub(super) fn of_object<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Boun
 /// An object's own dict, if it holds the names of the class in their order and no others.
 fn from_dict<'py>(object: &Bound<'py, PyAny>, shape: &Shape) -> PyResult<Option<Bound<'py, PyDict>>> {
     let (py, names) = (object.py(), &shape.names);
-    let Ok(dict) = object.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>() else { return Ok(None) };
+    let Ok(dict) = object.getattr(name!(py, "__dict__"))?.cast_into::<PyDict>() else { return Ok(None) };
     // Names are interned, so that the same text is the same object.
     let fits = dict.len() == names.len() && dict.iter().zip(names).all(|((key, _), name)| key.is(name));
     if !fits {
         return Ok(None);
     }
     if let How::Extended = shape.how
-        && let Ok(others) = object.getattr(intern!(py, "__pydantic_extra__"))?.cast::<PyDict>()
+        && let Ok(others) = object.getattr(name!(py, "__pydantic_extra__"))?.cast::<PyDict>()
         && !others.is_empty()
     {
         let all = dict.copy()?;
@@ -81,7 +80,7 @@ fn from_attributes<'py>(object: &Bound<'py, PyAny>, names: &[Py<PyString>]) -> P
 
 fn dump<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = object.py();
-    let dumped = object.call_method0(intern!(py, "model_dump")).map_err(|error| unusable(object, error))?;
+    let dumped = object.call_method0(name!(py, "model_dump")).map_err(|error| unusable(object, error))?;
     dumped.cast_into::<PyDict>().map_err(|error| {
         let found = repr(&error.into_inner());
         not_an_event(format!("model_dump() of {} gave {found}, expected a dict", repr(object)))
@@ -160,9 +159,9 @@ fn known(class: &Bound<'_, PyType>, address: usize) -> Option<Arc<Shape>> {
 
 fn find(class: &Bound<'_, PyType>) -> PyResult<Shape> {
     let py = class.py();
-    let shapes = py.import(intern!(py, "synapse_rs._shapes"))?;
+    let shapes = py.import(name!(py, "synapse_rs._shapes"))?;
     let (how, names): (String, Vec<Bound<'_, PyString>>) =
-        shapes.call_method1(intern!(py, "shape"), (class,))?.extract()?;
+        shapes.call_method1(name!(py, "shape"), (class,))?.extract()?;
     let how = match how.as_str() {
         "dict" => How::Dict,
         "extended" => How::Extended,

@@ -2,12 +2,11 @@
 
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
-    intern,
     prelude::*,
     types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-use super::{encode::each, errors::not_an_event, fields};
+use super::{encode::each, errors::not_an_event, fields, lazy::name};
 use crate::event::encode::MAX_JSON_DEPTH;
 
 /// Appends a value; `field` names it in errors.
@@ -136,22 +135,22 @@ pub(super) fn plain<'py>(
 
 fn stands_for<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = value.py();
-    if value.hasattr(intern!(py, "isoformat"))? {
-        return value.call_method0(intern!(py, "isoformat")).map(Some);
+    if value.hasattr(name!(py, "isoformat"))? {
+        return value.call_method0(name!(py, "isoformat")).map(Some);
     }
     if let Some(fields) = fields::of_object(value)? {
         return Ok(Some(fields.into_any()));
     }
-    if value.hasattr(intern!(py, "item"))? {
-        return value.call_method0(intern!(py, "item")).map(Some);
+    if value.hasattr(name!(py, "item"))? {
+        return value.call_method0(name!(py, "item")).map(Some);
     }
     let class = value.get_type();
-    let is_text = class.name()?.to_str()? == "UUID" || value.hasattr(intern!(py, "__fspath__"))?;
+    let is_text = class.name()?.to_str()? == "UUID" || value.hasattr(name!(py, "__fspath__"))?;
     if is_text {
         return Ok(Some(value.str()?.into_any()));
     }
-    if value.hasattr(intern!(py, "_value_"))? {
-        return value.getattr(intern!(py, "_value_")).map(Some);
+    if value.hasattr(name!(py, "_value_"))? {
+        return value.getattr(name!(py, "_value_")).map(Some);
     }
     Ok(None)
 }

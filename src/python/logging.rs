@@ -11,7 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     callsite::rebuild_interest_cache,
@@ -21,7 +21,7 @@ use tracing::{
     subscriber::Interest,
 };
 
-use super::{mailbox::Mailbox, per_process::PerProcess, settings::seconds};
+use super::{lazy::name, mailbox::Mailbox, per_process::PerProcess, settings::seconds};
 
 /// How many records may wait.
 const MAX_RECORDS: usize = 1000;
@@ -55,14 +55,14 @@ pub(super) fn install() {
 /// Starts the thread that hands records over, in a process that has none.
 pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     if IS_OURS.load(Ordering::Relaxed) {
-        py.import(intern!(py, "synapse_rs._background"))?.call_method0(intern!(py, "hand_over_records"))?;
+        py.import(name!(py, "synapse_rs._background"))?.call_method0(name!(py, "hand_over_records"))?;
     }
     Ok(())
 }
 
 /// Looks at which records are wanted.
 pub(super) fn refresh(py: Python<'_>) -> PyResult<()> {
-    py.import(intern!(py, "synapse_rs._background"))?.call_method0(intern!(py, "refresh_level"))?;
+    py.import(name!(py, "synapse_rs._background"))?.call_method0(name!(py, "refresh_level"))?;
     Ok(())
 }
 

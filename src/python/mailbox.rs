@@ -2,11 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, ThreadId},
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 
 /// A bounded queue between threads. What finds no room in it is counted and left out.
@@ -41,7 +41,7 @@ impl<T: Send> Mailbox<T> {
 
     /// Puts something of so many bytes in, which is made only if there is room. Waits for nobody but a moment.
     pub(super) fn put(&self, bytes: usize, make: impl FnOnce() -> T) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.has_ended {
             return;
         }
@@ -61,14 +61,14 @@ impl<T: Send> Mailbox<T> {
     /// Waits for items and takes all there are; `None` once there will be no more. Asked again, those before are done.
     pub(super) fn take(&self, py: Python<'_>) -> Option<Taken<T>> {
         py.detach(|| {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             state.at_work = None;
             self.changed.notify_all();
             while state.items.is_empty() && state.left_out == 0 {
                 if state.has_ended {
                     return None;
                 }
-                self.changed.wait(&mut state);
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.at_work = Some(thread::current().id());
             state.bytes = 0;
@@ -81,19 +81,23 @@ impl<T: Send> Mailbox<T> {
 
     /// Nothing more is put in; who waits takes what is left.
     pub(super) fn end(&self) {
-        self.state.lock().has_ended = true;
+        self.lock().has_ended = true;
         self.changed.notify_all();
     }
 
     /// Whether this thread has taken items and has not come back for more.
     pub(super) fn is_at_work_here(&self) -> bool {
-        self.state.lock().at_work == Some(thread::current().id())
+        self.lock().at_work == Some(thread::current().id())
     }
 
     /// Waits until all that was put in is done; `false` if `timeout` passes first.
     pub(super) fn done(&self, timeout: Duration) -> bool {
-        let mut state = self.state.lock();
         let is_busy = |state: &mut State<T>| state.at_work.is_some() || !state.items.is_empty();
-        !self.changed.wait_while_for(&mut state, is_busy, timeout).timed_out()
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,21 +7,23 @@
 use std::{
     io::{Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Instant,
 };
 
-use parking_lot::Mutex;
 use pyo3::{
     IntoPyObjectExt as _,
     exceptions::PyRuntimeError,
-    intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyString, PyWeakrefReference},
 };
 
-use super::{errors::not_delivered, runtime::SLICE, settings::seconds};
+use super::{
+    errors::not_delivered,
+    lazy::{Lazy, name},
+    runtime::SLICE,
+    settings::seconds,
+};
 use crate::{
     fork,
     publisher::{self, Outcome},
@@ -84,8 +86,8 @@ impl Receipt {
 
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.here()?;
-        let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
+        let event_loop = py.import(name!(py, "asyncio"))?.call_method0(name!(py, "get_running_loop"))?;
+        let future = event_loop.call_method0(name!(py, "create_future"))?;
         if let Some(outcome) = inner.outcome() {
             complete(&future, &outcome)?;
         } else {
@@ -93,7 +95,7 @@ impl Receipt {
             let future = future.clone().unbind();
             inner.on_settled(move |outcome| ring_in(&ring, future, outcome));
         }
-        future.call_method0(intern!(py, "__await__"))
+        future.call_method0(name!(py, "__await__"))
     }
 
     fn __repr__(&self) -> String {
@@ -116,12 +118,12 @@ fn entry_id<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Bound<'py, PySt
 /// Completes a future, unless it was cancelled meanwhile.
 fn complete(future: &Bound<'_, PyAny>, outcome: &Outcome) -> PyResult<()> {
     let py = future.py();
-    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+    if future.call_method0(name!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
     match entry_id(py, outcome) {
-        Ok(id) => future.call_method1(intern!(py, "set_result"), (id,))?,
-        Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_bound_py_any(py)?,))?,
+        Ok(id) => future.call_method1(name!(py, "set_result"), (id,))?,
+        Err(error) => future.call_method1(name!(py, "set_exception"), (error.into_bound_py_any(py)?,))?,
     };
     Ok(())
 }
@@ -134,9 +136,15 @@ struct Ring {
     bell: UnixStream,
 }
 
+impl Ring {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Py<PyAny>, Outcome)>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A loop's end of its ring. Held by the loop alone, as its reader of `listening`: closed, the loop lets go of it.
 #[pyclass(frozen, weakref)]
-struct LoopRing {
+pub(super) struct LoopRing {
     ring: Arc<Ring>,
     listening: UnixStream,
     /// A child of `fork` that goes on with its parent's loop must not share the socket.
@@ -148,7 +156,7 @@ impl LoopRing {
     /// Called by the loop when the bell has rung.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let _ = (&self.listening).read(&mut [0; 64]);
-        let settled = std::mem::take(&mut *self.ring.settled.lock());
+        let settled = std::mem::take(&mut *self.ring.lock());
         for (future, outcome) in settled {
             complete(future.bind(py), &outcome)?;
         }
@@ -160,7 +168,7 @@ impl LoopRing {
 fn ring_in(ring: &Weak<Ring>, future: Py<PyAny>, outcome: &Outcome) {
     // A loop that is gone is not an error: nobody waits for the outcome any more.
     let Some(ring) = ring.upgrade() else { return };
-    let mut settled = ring.settled.lock();
+    let mut settled = ring.lock();
     settled.push((future, outcome.clone()));
     let was_empty = settled.len() == 1;
     drop(settled);
@@ -173,14 +181,10 @@ fn ring_in(ring: &Weak<Ring>, future: Py<PyAny>, outcome: &Outcome) {
 /// The ring of a loop, made when it is first asked for.
 fn ring_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Ring>> {
     // Per loop a weak reference to its end.
-    static RINGS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static RINGS: Lazy<PyAny> = Lazy::new();
     let py = event_loop.py();
-    let rings = RINGS.get_or_try_init(py, || {
-        let weakref = py.import(intern!(py, "weakref"))?;
-        PyResult::Ok(weakref.call_method0(intern!(py, "WeakKeyDictionary"))?.unbind())
-    })?;
-    let rings = rings.bind(py);
-    let known = rings.call_method1(intern!(py, "get"), (event_loop,))?;
+    let rings = RINGS.get_or_try_init(py, || py.import("weakref")?.call_method0("WeakKeyDictionary"))?;
+    let known = rings.call_method1(name!(py, "get"), (event_loop,))?;
     if let Ok(known) = known.cast::<PyWeakrefReference>()
         && let Some(known) = known.upgrade_as::<LoopRing>()?
         && known.get().generation == fork::generation()
@@ -203,6 +207,6 @@ fn new_ring<'py>(event_loop: &Bound<'py, PyAny>) -> PyResult<(Arc<Ring>, Bound<'
     let ring = Arc::new(Ring { settled: Mutex::new(Vec::new()), bell });
     let end = LoopRing { ring: ring.clone(), listening, generation: fork::generation() };
     let end = Bound::new(py, end)?;
-    event_loop.call_method1(intern!(py, "add_reader"), (fd, end.getattr(intern!(py, "drain"))?))?;
+    event_loop.call_method1(name!(py, "add_reader"), (fd, end.getattr(name!(py, "drain"))?))?;
     Ok((ring, end))
 }

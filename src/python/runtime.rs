@@ -6,15 +6,16 @@
 
 use std::{
     pin::Pin,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::{
     IntoPyObjectExt as _,
     exceptions::PyRuntimeError,
-    intern,
     prelude::*,
     types::{PyDict, PyTuple},
 };
@@ -24,7 +25,7 @@ use pyo3_asyncio::{
 };
 use tokio::runtime::{Builder, Handle};
 
-use super::{errors::is_closed, logging, per_process::PerProcess};
+use super::{errors::is_closed, lazy::name, logging, per_process::PerProcess};
 use crate::shutdown::Shutdown;
 
 /// How long the end of the process waits for the thread's.
@@ -72,7 +73,7 @@ fn start(py: Python<'_>) -> PyResult<&'static Host> {
         runtime.block_on(host.stop.cancelled());
         // Also ends the threads on which results are handed to event loops.
         runtime.shutdown_timeout(STOP_TIMEOUT);
-        *host.has_stopped.lock() = true;
+        *host.has_stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         host.stopped.notify_all();
     };
     std::thread::Builder::new().name("synapse-io".to_owned()).spawn(run).map_err(failed)?;
@@ -89,8 +90,8 @@ pub(super) fn stop(py: Python<'_>) {
     host.stop.cancel();
     // The thread may be waiting for the interpreter.
     py.detach(|| {
-        let mut has_stopped = host.has_stopped.lock();
-        host.stopped.wait_while_for(&mut has_stopped, |has_stopped| !*has_stopped, STOP_TIMEOUT);
+        let has_stopped = host.has_stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = host.stopped.wait_timeout_while(has_stopped, STOP_TIMEOUT, |has_stopped| !*has_stopped);
     });
 }
 
@@ -133,7 +134,7 @@ where
     E: Into<PyErr> + Send + 'static,
 {
     handle(py)?;
-    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
+    let event_loop = py.import(name!(py, "asyncio"))?.call_method0(name!(py, "get_running_loop"))?;
     let locals = TaskLocals::new(Bound::new(py, OpenLoop(event_loop.unbind()))?.into_any());
     let future = async move { Ok(Answer(future.await)) };
     generic::future_into_py_with_locals::<Background, _, _>(py, locals, future)
@@ -141,12 +142,12 @@ where
 
 /// An event loop for the bridge: one that was closed before an answer came is not an error.
 #[pyclass(frozen)]
-struct OpenLoop(Py<PyAny>);
+pub(super) struct OpenLoop(Py<PyAny>);
 
 #[pymethods]
 impl OpenLoop {
     fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.0.bind(py).call_method0(intern!(py, "create_future"))
+        self.0.bind(py).call_method0(name!(py, "create_future"))
     }
 
     #[pyo3(signature = (*arguments, **keywords))]
@@ -157,8 +158,8 @@ impl OpenLoop {
         keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let event_loop = self.0.bind(py);
-        match event_loop.call_method(intern!(py, "call_soon_threadsafe"), arguments, keywords) {
-            Err(_) if event_loop.call_method0(intern!(py, "is_closed"))?.is_truthy()? => Ok(()),
+        match event_loop.call_method(name!(py, "call_soon_threadsafe"), arguments, keywords) {
+            Err(_) if event_loop.call_method0(name!(py, "is_closed"))?.is_truthy()? => Ok(()),
             called => called.map(drop),
         }
     }

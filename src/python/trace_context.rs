@@ -2,7 +2,9 @@
 //!
 //! OpenTelemetry is never imported here: a process that does not use it pays one look into `sys.modules`.
 
-use pyo3::{exceptions::PyException, intern, prelude::*, sync::PyOnceLock, types::PyDict};
+use pyo3::{exceptions::PyException, prelude::*, types::PyDict};
+
+use super::lazy::{Lazy, name};
 
 /// A W3C trace context: `00-<trace id>-<span id>-<flags>`.
 pub(super) struct Traceparent([u8; 55]);
@@ -30,12 +32,10 @@ fn hex(digits: &mut [u8], mut number: u128) {
 
 /// That of the current span, if OpenTelemetry is in use and there is one.
 pub(super) fn current(py: Python<'_>) -> PyResult<Option<Traceparent>> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES.get_or_try_init(py, || {
-        let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
-        PyResult::Ok(modules.cast_into::<PyDict>()?.unbind())
-    })?;
-    let Some(api) = modules.bind(py).get_item(intern!(py, "opentelemetry.trace"))? else { return Ok(None) };
+    static MODULES: Lazy<PyDict> = Lazy::new();
+    let import = || Ok(py.import("sys")?.getattr("modules")?.cast_into()?);
+    let modules = MODULES.get_or_try_init(py, import)?;
+    let Some(api) = modules.get_item(name!(py, "opentelemetry.trace"))? else { return Ok(None) };
     match span(&api) {
         // Half imported, or not the OpenTelemetry we know: no reason not to publish.
         Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
@@ -45,13 +45,13 @@ pub(super) fn current(py: Python<'_>) -> PyResult<Option<Traceparent>> {
 
 fn span(api: &Bound<'_, PyAny>) -> PyResult<Option<Traceparent>> {
     let py = api.py();
-    let span = api.call_method0(intern!(py, "get_current_span"))?;
-    let context = span.call_method0(intern!(py, "get_span_context"))?;
-    if !context.getattr(intern!(py, "is_valid"))?.is_truthy()? {
+    let span = api.call_method0(name!(py, "get_current_span"))?;
+    let context = span.call_method0(name!(py, "get_span_context"))?;
+    if !context.getattr(name!(py, "is_valid"))?.is_truthy()? {
         return Ok(None);
     }
-    let trace_id = context.getattr(intern!(py, "trace_id"))?.extract()?;
-    let span_id = context.getattr(intern!(py, "span_id"))?.extract()?;
-    let flags = context.getattr(intern!(py, "trace_flags"))?.extract()?;
+    let trace_id = context.getattr(name!(py, "trace_id"))?.extract()?;
+    let span_id = context.getattr(name!(py, "span_id"))?.extract()?;
+    let flags = context.getattr(name!(py, "trace_flags"))?.extract()?;
     Ok(Some(Traceparent::new(trace_id, span_id, flags)))
 }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 
 use super::{Publisher, settings::OnFull};
 use crate::{
     event::encode::Encoded,
     publisher::{self as core, Full, PublishError},
-    python::{errors::queue_is_full, runtime::SLICE},
+    python::{errors::queue_is_full, lazy::name, runtime::SLICE},
 };
 
 /// What became of an event at the call.
@@ -105,6 +105,6 @@ fn wait_for_room(
 
 /// Whether this thread runs an event loop, which must not be held up.
 fn in_event_loop(py: Python<'_>) -> PyResult<bool> {
-    let running = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "_get_running_loop"))?;
+    let running = py.import(name!(py, "asyncio"))?.call_method0(name!(py, "_get_running_loop"))?;
     Ok(!running.is_none())
 }

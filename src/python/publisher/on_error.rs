@@ -2,13 +2,14 @@
 //!
 //! The writer, which must not wait, copies them into a mailbox; a thread of Python's takes them out and calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use parking_lot::Mutex;
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyValueError,
-    intern,
     prelude::*,
     types::{PyDict, PyList},
 };
@@ -16,7 +17,7 @@ use pyo3::{
 use crate::{
     event::decode,
     publisher::{DeliveryError, GivenUp, OnGivenUp},
-    python::{mailbox::Mailbox, values},
+    python::{lazy::name, mailbox::Mailbox, values},
 };
 
 /// How many events may wait to be told of.
@@ -31,8 +32,8 @@ pub(super) struct Callback(Mutex<Option<Py<PyAny>>>);
 impl Callback {
     pub(super) fn new(function: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         let py = function.py();
-        let inspect = py.import(intern!(py, "inspect"))?;
-        let is_async = inspect.call_method1(intern!(py, "iscoroutinefunction"), (function,))?.is_truthy()?;
+        let inspect = py.import(name!(py, "inspect"))?;
+        let is_async = inspect.call_method1(name!(py, "iscoroutinefunction"), (function,))?.is_truthy()?;
         if !function.is_callable() || is_async {
             return Err(PyValueError::new_err(format!(
                 "on_error is {}, expected a function, not async, of a stream, an event and an error",
@@ -45,19 +46,23 @@ impl Callback {
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Whoever has it locked is using it: then it is not garbage.
         match self.0.try_lock() {
-            Some(function) => visit.call(&*function),
-            None => Ok(()),
+            Ok(function) => visit.call(&*function),
+            Err(_) => Ok(()),
         }
     }
 
     pub(super) fn clear(&self) {
         // Let go of when the lock is free: its end may run any code.
-        let function = self.0.lock().take();
+        let function = self.lock().take();
         drop(function);
     }
 
+    fn lock(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.0.lock().as_ref().map(|function| function.clone_ref(py))
+        self.lock().as_ref().map(|function| function.clone_ref(py))
     }
 }
 
@@ -84,8 +89,8 @@ impl Sender {
     pub(super) fn start(py: Python<'_>, callback: &Arc<Callback>) -> PyResult<Self> {
         let mailbox = Arc::new(Mailbox::new(MAX_EVENTS, MAX_BYTES));
         let letters = Letters { mailbox: mailbox.clone(), callback: callback.clone() };
-        py.import(intern!(py, "synapse_rs._background"))?
-            .call_method1(intern!(py, "tell_of_given_up"), (letters,))?;
+        py.import(name!(py, "synapse_rs._background"))?
+            .call_method1(name!(py, "tell_of_given_up"), (letters,))?;
         Ok(Self(mailbox))
     }
 

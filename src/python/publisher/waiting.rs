@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 
 use super::{Publisher, Started};
 use crate::{
     config::RedisSettings,
-    python::{runtime, settings::seconds},
+    python::{lazy::name, runtime, settings::seconds},
     stream::{Connection, StreamError},
 };
 
@@ -85,8 +85,8 @@ async fn connect(settings: RedisSettings, timeout: Duration) -> Result<(), Strea
 
 /// An awaitable that is done.
 pub(super) fn done(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;
-    let future = event_loop.call_method0(intern!(py, "create_future"))?;
-    future.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    let event_loop = py.import(name!(py, "asyncio"))?.call_method0(name!(py, "get_running_loop"))?;
+    let future = event_loop.call_method0(name!(py, "create_future"))?;
+    future.call_method1(name!(py, "set_result"), (py.None(),))?;
     Ok(future)
 }

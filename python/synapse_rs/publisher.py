@@ -1,9 +1,13 @@
 """Publishing: events are accepted at once, and sent by one background thread per process."""
 
+import logging
 from types import TracebackType
 from typing import Self, TypedDict
 
 from synapse_rs import _core
+from synapse_rs.errors import SynapseError
+
+_log = logging.getLogger("synapse_rs")
 
 
 class PublisherStats(TypedDict):
@@ -44,7 +48,8 @@ class Publisher(_core.Publisher):
     event: `connect` says earlier what is wrong. What was accepted survives failures of Redis and of the
     network for as long as the process lives.
 
-    A context manager, sync and async: leaving it closes the publisher.
+    A context manager, sync and async: leaving it closes the publisher. Left by an exception, that one goes on, and
+    what closing could not send is logged.
     """
 
     def __enter__(self) -> Self:
@@ -53,7 +58,12 @@ class Publisher(_core.Publisher):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except SynapseError as failure:
+            if error is None:
+                raise
+            _log_at_exit(failure, error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,4 +71,14 @@ class Publisher(_core.Publisher):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        await self.close_async()
+        try:
+            await self.close_async()
+        except SynapseError as failure:
+            if error is None:
+                raise
+            _log_at_exit(failure, error)
+
+
+def _log_at_exit(failure: SynapseError, error: BaseException) -> None:
+    """Not raised: that would hide the error of the body, or that its task was cancelled."""
+    _log.error("events were lost when a publisher was closed after %s: %s", type(error).__name__, failure)

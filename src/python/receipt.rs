@@ -149,10 +149,15 @@ impl LoopRing {
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let _ = (&self.listening).read(&mut [0; 64]);
         let settled = std::mem::take(&mut *self.ring.settled.lock());
+        // One that fails, of a signal's handler for example, leaves none of the others waiting.
+        let mut first = Ok(());
         for (future, outcome) in settled {
-            complete(future.bind(py), &outcome)?;
+            let completed = complete(future.bind(py), &outcome);
+            if first.is_ok() {
+                first = completed;
+            }
         }
-        Ok(())
+        first
     }
 }
 

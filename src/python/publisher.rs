@@ -23,7 +23,6 @@ use std::{
 
 use pyo3::{
     PyTraverseError, PyVisit,
-    exceptions::PyValueError,
     prelude::*,
     types::{PyDict, PyString},
 };
@@ -37,7 +36,7 @@ use self::{
 pub(super) use self::{on_error::Letters, started::Started};
 use super::{
     encode::{self, Context},
-    errors::not_an_event,
+    errors::{self, not_an_event},
     logging,
     receipt::Receipt,
     registry, runtime,
@@ -47,6 +46,9 @@ use crate::{
     config::RedisSettings,
     publisher::{self as core, PublishError, PublisherConfig},
 };
+
+/// How many events of a list are encoded between two looks at signals.
+const SIGNALS_EVERY: usize = 1000;
 
 /// Accepts events and has them sent by the module's background thread.
 #[pyclass(frozen, subclass, module = "synapse_rs._core")]
@@ -142,15 +144,20 @@ impl Publisher {
         for (place, event) in events.try_iter()?.enumerate() {
             let start = body.len();
             let encoded = encode::event(&mut body, stream, &event?, &context).map_err(|error| {
-                if error.is_instance_of::<PyValueError>(py) {
-                    return not_an_event(format!(
-                        "event {place} of the list: {}; none was published",
-                        error.value(py)
-                    ));
-                }
-                error
+                errors::with_text(py, error, |text| {
+                    format!("event {place} of the list: {text}; none was published")
+                })
             })?;
             bodies.push((start..body.len(), encoded));
+            if place > 0 && body.len() as u64 > self.config.queue_bytes {
+                return Err(not_an_event(format!(
+                    "the list has more than queue_bytes, which is {}, after {place} events; none was published: publish it in parts, or allow more",
+                    self.config.queue_bytes
+                )));
+            }
+            if place % SIGNALS_EVERY == SIGNALS_EVERY - 1 {
+                py.check_signals()?;
+            }
         }
         let (count, mut accepted) = (bodies.len(), 0);
         for (range, encoded) in bodies {
@@ -162,9 +169,8 @@ impl Publisher {
                 Ok(Taken::Dropped) => {}
                 Ok(_) => accepted += 1,
                 Err(error) => {
-                    let message =
-                        format!("{}; {accepted} of the {count} events were accepted", error.value(py));
-                    return Err(PyErr::from_type(error.get_type(py), message));
+                    let text = |text: &str| format!("{text}; {accepted} of the {count} events were accepted");
+                    return Err(errors::with_text(py, error, text));
                 }
             }
         }
@@ -192,7 +198,7 @@ impl Publisher {
         // Accepted at once when there is room: no trip through the background thread then.
         match accept() {
             Ok(_) => Ok(accepted),
-            Err(PublishError::QueueFull(full)) => runtime::awaitable(py, async move {
+            Err(PublishError::QueueFull(full)) => runtime::awaitable_none(py, async move {
                 let mut full = full;
                 loop {
                     room_in.room(full, None).await;

@@ -20,7 +20,7 @@ impl Publisher {
 
     #[pyo3(signature = (timeout = 5.0))]
     fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+        runtime::awaitable_none(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
     }
 
     #[pyo3(signature = (timeout = 5.0))]
@@ -37,7 +37,9 @@ impl Publisher {
     fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
         let timeout = seconds("timeout", timeout)?;
         match self.to_flush(py)? {
-            Some(running) => runtime::awaitable(py, async move { running.publisher.flush(timeout).await }),
+            Some(running) => {
+                runtime::awaitable_none(py, async move { running.publisher.flush(timeout).await })
+            }
             None => done(py),
         }
     }
@@ -58,7 +60,7 @@ impl Publisher {
         let timeout = seconds("timeout", timeout)?;
         self.lock().closed = true;
         match self.running() {
-            Some(running) => runtime::awaitable(py, running.close(timeout)),
+            Some(running) => runtime::awaitable_none(py, running.close(timeout)),
             None => done(py),
         }
     }

@@ -30,7 +30,20 @@ mod tail;
 mod trace_context;
 mod values;
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyImportError, prelude::*};
+
+/// The background thread and the classes are one per process; a second interpreter's end would end them for the first.
+#[expect(unsafe_code, reason = "nothing else tells which interpreter this is")]
+fn refuse_subinterpreters() -> PyResult<()> {
+    // SAFETY: a module is initialised with its interpreter attached to this thread, which both calls ask for.
+    let interpreter = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    if interpreter == 0 {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "synapse_rs works in the main interpreter only, not in subinterpreters; publish from there, or use processes",
+    ))
+}
 
 #[pymodule(gil_used = true)]
 mod _core {
@@ -47,8 +60,8 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_init]
-    #[expect(clippy::unnecessary_wraps, reason = "asked for by PyO3")]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::refuse_subinterpreters()?;
         super::logging::install();
         Ok(())
     }

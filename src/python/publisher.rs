@@ -15,8 +15,6 @@ mod typed;
 mod waiting;
 
 use std::{
-    collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,12 +33,13 @@ use self::{
 };
 pub(super) use self::{on_error::Letters, started::Started};
 use super::{
+    arguments::Given::{self, Right},
     encode::{self, Context},
     errors::{self, not_an_event},
     logging,
     receipt::Receipt,
     registry, runtime,
-    settings::{redis, seconds},
+    settings::redis,
 };
 use crate::{
     config::RedisSettings,
@@ -71,29 +70,34 @@ struct State {
 #[pymethods]
 impl Publisher {
     #[new]
-    #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
-        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, spool_dir = None,
-        spool_bytes = 1024 * 1024 * 1024, on_error = None, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
-        max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
+    #[pyo3(signature = (url = Right("redis://localhost:6379"), *, source = Right("python".to_owned()),
+        maxlen = Right(1_000_000), stream_maxlen = None, queue_events = Right(1_000_000),
+        queue_bytes = Right(67_108_864), on_full = None, spool_dir = None, spool_bytes = Right(1_073_741_824),
+        on_error = None, linger = Right(0.0), timeout = Right(30.0), response_timeout = Right(30.0),
+        max_batch_bytes = Right(524_288), max_entry_bytes = Right(1_048_576), max_fields = Right(128)),
+        text_signature = "(url='redis://localhost:6379', *, source='python', maxlen=1000000, stream_maxlen=None, \
+            queue_events=1000000, queue_bytes=67108864, on_full=None, spool_dir=None, spool_bytes=1073741824, \
+            on_error=None, linger=0.0, timeout=30.0, response_timeout=30.0, max_batch_bytes=524288, \
+            max_entry_bytes=1048576, max_fields=128)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
-        url: &str,
-        source: &str,
-        maxlen: u64,
-        stream_maxlen: Option<HashMap<String, u64>>,
-        queue_events: u64,
-        queue_bytes: u64,
-        on_full: Option<&str>,
-        spool_dir: Option<PathBuf>,
-        spool_bytes: u64,
+        url: Given<&str>,
+        source: Given<String>,
+        maxlen: Given<u64>,
+        stream_maxlen: Option<&Bound<'_, PyAny>>,
+        queue_events: Given<u64>,
+        queue_bytes: Given<u64>,
+        on_full: Option<&Bound<'_, PyAny>>,
+        spool_dir: Option<&Bound<'_, PyAny>>,
+        spool_bytes: Given<u64>,
         on_error: Option<&Bound<'_, PyAny>>,
-        linger: f64,
-        timeout: f64,
-        response_timeout: f64,
-        max_batch_bytes: usize,
-        max_entry_bytes: usize,
-        max_fields: usize,
+        linger: Given<f64>,
+        timeout: Given<f64>,
+        response_timeout: Given<f64>,
+        max_batch_bytes: Given<u64>,
+        max_entry_bytes: Given<u64>,
+        max_fields: Given<u64>,
     ) -> PyResult<Self> {
         let on_full = OnFull::read(on_full, spool_dir.is_some())?;
         let config = Keywords {
@@ -112,22 +116,24 @@ impl Publisher {
         };
         logging::refresh(py)?;
         Ok(Self {
-            settings: redis(url)?,
+            settings: redis(url.named("url", "an address, for example \"redis://localhost:6379\"")?)?,
             config: config.config()?,
             on_full,
-            timeout: seconds("timeout", timeout)?,
+            timeout: timeout.seconds("timeout")?,
             on_error: on_error.map(Callback::new).transpose()?,
             state: Mutex::new(State { closed: false, dropped: 0, started: None }),
         })
     }
 
-    fn publish(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn publish(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
         let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         self.accept(py, stream, false, encode).map(drop)
     }
 
-    fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
+    fn send(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
+        let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
         let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         let Taken::Accepted(Some(receipt)) = self.accept(py, stream, true, encode)? else {
@@ -136,7 +142,13 @@ impl Publisher {
         Ok(Receipt::new(receipt))
     }
 
-    fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        stream: Given<&str>,
+        events: &Bound<'_, PyAny>,
+    ) -> PyResult<usize> {
+        let stream = stream.stream()?;
         // All are encoded before the first is accepted: an invalid one leaves nothing behind.
         let context = Context::current(py, &self.config)?;
         let mut bodies = Vec::new();
@@ -180,9 +192,10 @@ impl Publisher {
     fn publish_async<'py>(
         &self,
         py: Python<'py>,
-        stream: String,
+        stream: Given<&str>,
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let stream = stream.stream()?.to_owned();
         // First of all, so that nothing is published without a loop to await it in.
         let accepted = done(py)?;
         let publisher = self.started(py)?;

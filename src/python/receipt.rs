@@ -21,7 +21,7 @@ use pyo3::{
     types::{PyString, PyWeakrefReference},
 };
 
-use super::{errors::not_delivered, runtime::SLICE, settings::seconds};
+use super::{arguments::Given, errors::not_delivered, runtime::SLICE};
 use crate::{
     fork,
     publisher::{self, Outcome},
@@ -55,9 +55,14 @@ impl Receipt {
 #[pymethods]
 impl Receipt {
     #[pyo3(signature = (timeout = None))]
-    fn result<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyString>> {
+    fn result<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyString>> {
         let inner = self.here()?;
-        let limit = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
+        let seconds = |timeout: &Bound<'py, PyAny>| timeout.extract::<Given<f64>>()?.seconds("timeout");
+        let limit = timeout.map(seconds).transpose()?;
         let begun = Instant::now();
         let outcome = loop {
             // In slices, so that an interrupt from the keyboard is heard.
@@ -73,7 +78,7 @@ impl Receipt {
             Some(outcome) => entry_id(py, &outcome),
             None => Err(not_delivered(format!(
                 "not acknowledged after {} s; the event stays queued and may still arrive",
-                timeout.unwrap_or_default()
+                limit.unwrap_or_default().as_secs_f64()
             ))),
         }
     }

@@ -165,7 +165,7 @@ where
 }
 
 /// As [`awaitable`], of nothing but that it is done.
-pub(super) fn awaitable_none<'py, F, E>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
+pub(super) fn awaitable_none<F, E>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<PyErr> + Send + 'static,

@@ -7,25 +7,28 @@ use pyo3::{intern, prelude::*};
 use super::{Publisher, Started};
 use crate::{
     config::RedisSettings,
-    python::{runtime, settings::seconds},
+    python::{
+        arguments::Given::{self, Right},
+        runtime,
+    },
     stream::{Connection, StreamError},
 };
 
 #[pymethods]
 impl Publisher {
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        runtime::wait(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn connect(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        runtime::wait(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        runtime::awaitable_none(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn connect_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        runtime::awaitable_none(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn flush(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        let timeout = timeout.seconds("timeout")?;
         match self.to_flush(py)? {
             Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
             Some(running) => runtime::wait(py, async move { running.publisher.flush(timeout).await }),
@@ -33,9 +36,9 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn flush_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = timeout.seconds("timeout")?;
         match self.to_flush(py)? {
             Some(running) => {
                 runtime::awaitable_none(py, async move { running.publisher.flush(timeout).await })
@@ -44,9 +47,9 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn close(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        let timeout = timeout.seconds("timeout")?;
         self.lock().closed = true;
         match self.running() {
             Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
@@ -55,9 +58,9 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn close_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = timeout.seconds("timeout")?;
         self.lock().closed = true;
         match self.running() {
             Some(running) => runtime::awaitable_none(py, running.close(timeout)),

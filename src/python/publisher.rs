@@ -1,4 +1,6 @@
 //! `Publisher`.
+
+#![expect(clippy::doc_markdown, reason = "what Python shows is written as Python writes it")]
 //!
 //! * [`settings`]: what its keywords say.
 //! * [`accept`]: accepting an event, and what is done when the queue is full.
@@ -125,6 +127,15 @@ impl Publisher {
         })
     }
 
+    /// Accepts one event for a stream and returns at once; the background thread sends it.
+    ///
+    /// An event is a dict, a dataclass or an object with `model_dump()`. When the queue is full, `on_full` says what is
+    /// done; by default a plain thread waits up to the publisher's `timeout`, one with a running event loop raises.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     fn publish(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<()> {
         let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
@@ -132,6 +143,12 @@ impl Publisher {
         self.accept(py, stream, false, encode).map(drop)
     }
 
+    /// As `publish`, with a receipt that tells what became of the event.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time; also with `on_full="drop"`.
+    ///     Closed: The publisher was closed, or the process is ending.
     fn send(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
         let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
@@ -142,6 +159,15 @@ impl Publisher {
         Ok(Receipt::new(receipt))
     }
 
+    /// Accepts many events for one stream, in order, and gives how many were accepted: all, but with `on_full="drop"`.
+    ///
+    /// All are encoded before the first is accepted: if one is invalid, none is published. Together they may have
+    /// `queue_bytes`. If the queue gets full in between, the events before stay accepted and the error tells how many.
+    ///
+    /// Raises:
+    ///     InvalidEvent: An event is invalid, the error tells its place; or all have more than `queue_bytes`.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     fn publish_many(
         &self,
         py: Python<'_>,
@@ -163,7 +189,8 @@ impl Publisher {
             bodies.push((start..body.len(), encoded));
             if place > 0 && body.len() as u64 > self.config.queue_bytes {
                 return Err(not_an_event(format!(
-                    "the list has more than queue_bytes, which is {}, after {place} events; none was published: publish it in parts, or allow more",
+                    "the list has more than queue_bytes, which is {}, after {place} events; none was published: \
+                     publish it in parts, or allow more",
                     self.config.queue_bytes
                 )));
             }
@@ -189,6 +216,13 @@ impl Publisher {
         Ok(accepted)
     }
 
+    /// As `publish`, and awaits room without a limit where `publish` would wait or raise; cancelled meanwhile, the
+    /// event is not published. With room the event is accepted by the call itself, before it is awaited.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     Closed: The publisher was closed, or the process is ending.
+    ///     RuntimeError: No event loop is running.
     fn publish_async<'py>(
         &self,
         py: Python<'py>,
@@ -225,6 +259,7 @@ impl Publisher {
         }
     }
 
+    /// What the publisher has done in this process so far, and what waits; see `PublisherStats`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.running().map(|running| running.publisher.stats()).unwrap_or_default();
         let dict = PyDict::new(py);
@@ -244,6 +279,7 @@ impl Publisher {
         Ok(dict)
     }
 
+    /// Whether `close` or `close_async` was called.
     #[getter]
     fn closed(&self) -> bool {
         self.lock().closed

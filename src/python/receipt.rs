@@ -1,4 +1,6 @@
 //! `Receipt`: what became of one event.
+
+#![expect(clippy::doc_markdown, reason = "what Python shows is written as Python writes it")]
 //!
 //! Receipts that are awaited are completed in bulk: the writer puts outcomes into a ring that belongs
 //! to the loop, and wakes the loop, through a socket it listens on, only when the ring was empty. So
@@ -54,6 +56,12 @@ impl Receipt {
 
 #[pymethods]
 impl Receipt {
+    /// Waits until Redis has the event and gives the id of its entry, for example `"1700000000000-0"`.
+    ///
+    /// Waits `timeout` seconds at most, or without a limit; for threads, event loops await the receipt itself.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event was refused or given up; or it was not acknowledged in time, and may still arrive.
     #[pyo3(signature = (timeout = None))]
     fn result<'py>(
         &self,
@@ -83,10 +91,18 @@ impl Receipt {
         }
     }
 
+    /// Whether it is known what became of the event.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event is of the process that forked this one.
     fn done(&self) -> PyResult<bool> {
         Ok(self.here()?.outcome().is_some())
     }
 
+    /// Gives the id of the event's entry.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event was refused or given up.
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.here()?;
         let event_loop = py.import(intern!(py, "asyncio"))?.call_method0(intern!(py, "get_running_loop"))?;

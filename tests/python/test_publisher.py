@@ -163,3 +163,10 @@ def test_stats_tell_what_happened(redis_server: RedisServer) -> None:
     eventually("it is published", lambda: publisher.stats()["published"] == 1)
     assert publisher.stats()["queued"] == publisher.stats()["in_flight"] == 0
     publisher.close()
+
+
+@pytest.mark.parametrize("cls", [synapse_rs.Publisher, synapse_rs.Receipt])
+def test_every_public_member_is_documented(cls: type) -> None:
+    members = [name for name in dir(cls) if not name.startswith("_")]
+    assert len(members) >= 2
+    assert [name for name in members if not getattr(cls, name).__doc__] == []

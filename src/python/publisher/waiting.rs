@@ -16,16 +16,30 @@ use crate::{
 
 #[pymethods]
 impl Publisher {
+    /// Connects once, to say early what is wrong with the address, the password or the certificate.
+    ///
+    /// Publishing does not need it. Waits `timeout` seconds at most.
+    ///
+    /// Raises:
+    ///     ConnectionFailed: Redis can't be reached in time, or refuses the credentials.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn connect(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
         runtime::wait(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
+    /// As `connect`, for event loops.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn connect_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
         runtime::awaitable_none(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
+    /// Waits until Redis has all that was accepted so far, `timeout` seconds at most. The publisher goes on.
+    ///
+    /// With a spool it waits for what is on disk too.
+    ///
+    /// Raises:
+    ///     DeliveryError: Redis does not have all in time, or events were given up since the last flush. What waits stays
+    ///         queued.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn flush(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
         let timeout = timeout.seconds("timeout")?;
@@ -36,6 +50,7 @@ impl Publisher {
         }
     }
 
+    /// As `flush`, for event loops.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn flush_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
         let timeout = timeout.seconds("timeout")?;
@@ -47,6 +62,13 @@ impl Publisher {
         }
     }
 
+    /// Accepts no more and waits until Redis has all that was accepted, `timeout` seconds at most.
+    ///
+    /// What is left then is on disk if there is a spool; without one it is given up, and `on_error` told. Closed again, it
+    /// does nothing.
+    ///
+    /// Raises:
+    ///     DeliveryError: Events were given up, now or since the last flush.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn close(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
         let timeout = timeout.seconds("timeout")?;
@@ -58,6 +80,7 @@ impl Publisher {
         }
     }
 
+    /// As `close`, for event loops.
     #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
     fn close_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
         let timeout = timeout.seconds("timeout")?;

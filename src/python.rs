@@ -7,12 +7,14 @@
 //! * [`receipt`]: `Receipt`, awaited or waited for; many are completed by one wake-up of their loop.
 //! * [`subscription`], [`tail`]: events for the package's `Consumer` and `tail`.
 //! * [`events`], [`values`]: events and JSON values as Python objects.
+//! * [`arguments`]: arguments whose errors tell name, value and what is allowed.
 //! * [`registry`]: the publishers to flush when the process ends.
 //! * [`runtime`]: the one background thread, started at first use and again in a forked child ([`per_process`]).
 //! * [`logging`]: what the core logs, for Python's `logging`; [`mailbox`]: the way from there to threads of Python's.
 //! * [`lazy`]: Python objects that are made when they are first asked for, without a lock.
 //! * [`errors`]: each cause to a named exception.
 
+mod arguments;
 mod encode;
 mod errors;
 mod events;

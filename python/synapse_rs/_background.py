@@ -3,6 +3,7 @@
 import _thread
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,9 @@ from synapse_rs import _core
 
 END_TIMEOUT_S = 1.0
 """How long the end of the process may be held up by handlers of the log."""
+
+COUNT_EVERY_S = 10.0
+"""How often at most it is logged how many more times an `on_error` failed."""
 
 _TRACE = 5
 """Finer than `logging.DEBUG`; the core knows such a level."""
@@ -83,17 +87,51 @@ def tell_of_given_up(letters: _core.Letters) -> None:
     _start(_tell_of_given_up, letters)
 
 
+class _Failures:
+    """Failures of an `on_error` in a row: the first is logged with its traceback, the others are counted."""
+
+    def __init__(self) -> None:
+        self._is_failing = False
+        self._untold = 0
+        self._told_at = 0.0
+
+    def failed(self, stream: str, error: Exception) -> None:
+        if self._is_failing:
+            self._untold += 1
+            if time.monotonic() - self._told_at >= COUNT_EVERY_S:
+                self.tell()
+            return
+        self._is_failing = True
+        self._told_at = time.monotonic()
+        _log.exception("on_error failed for an event of %s that was given up: %s", stream, error)
+
+    def succeeded(self) -> None:
+        if self._is_failing:
+            self.tell()
+            self._is_failing = False
+
+    def tell(self) -> None:
+        """Logs how many have not been told of."""
+        if self._untold:
+            _log.error("on_error failed for %d more events that were given up", self._untold)
+        self._untold = 0
+        self._told_at = time.monotonic()
+
+
 def _tell_of_given_up(letters: _core.Letters) -> None:
+    failures = _Failures()
     while (taken := letters.take()) is not None:
-        _tell(*taken)
+        _tell(*taken, failures)
         # Nothing of the function is held while waiting: it may hold the publisher that is to go.
         del taken
+    failures.tell()
 
 
 def _tell(
     function: Callable[[str, dict[str, Any], Exception], object] | None,
     events: list[tuple[str, dict[str, Any], Exception]],
     left_out: int,
+    failures: _Failures,
 ) -> None:
     if function is None:
         left_out += len(events)
@@ -102,6 +140,8 @@ def _tell(
         try:
             function(stream, event, error)  # type: ignore[misc]
         except BaseException:
-            _log.exception("on_error failed for an event of %s that was given up: %s", stream, error)
+            failures.failed(stream, error)
+        else:
+            failures.succeeded()
     if left_out:
         _log.error("on_error was not told of %d events that were given up: too many at once, or it is gone", left_out)

@@ -34,16 +34,16 @@ class Publisher:
         maxlen: int = 1_000_000,
         stream_maxlen: Mapping[str, int] | None = None,
         queue_events: int = 1_000_000,
-        queue_bytes: int = ...,
+        queue_bytes: int = 67_108_864,
         on_full: Literal["wait", "raise", "spool", "drop"] | None = None,
         spool_dir: str | PathLike[str] | None = None,
-        spool_bytes: int = ...,
+        spool_bytes: int = 1_073_741_824,  # noqa: PYI054
         on_error: _OnError | None = None,
         linger: float = 0.0,
         timeout: float = 30.0,
         response_timeout: float = 30.0,
-        max_batch_bytes: int = ...,
-        max_entry_bytes: int = ...,
+        max_batch_bytes: int = 524_288,
+        max_entry_bytes: int = 1_048_576,
         max_fields: int = 128,
     ) -> Self: ...
     def connect(self, timeout: float = 5.0) -> None: ...

@@ -7,7 +7,10 @@ use pyo3::{
     types::PyType,
 };
 
-use super::lazy::Lazy;
+use super::{
+    lazy::{Lazy, name},
+    runtime,
+};
 use crate::{
     config::InvalidRedisUrl,
     consumer::ConsumeError,
@@ -33,6 +36,22 @@ exception!(delivery_error, "DeliveryError");
 exception!(invalid_event, "InvalidEvent");
 exception!(closed, "Closed");
 
+/// An error of ours with another text. Any other, of a signal's handler for example, goes on as it is, with a note.
+pub(super) fn with_text(py: Python<'_>, error: PyErr, text: impl FnOnce(&str) -> String) -> PyErr {
+    let own = ["InvalidEvent", "QueueFull", "Closed"].map(|name| synapse_class(py, name));
+    let class = error.get_type(py);
+    if own.iter().flatten().any(|own| own.is(&class)) {
+        return PyErr::from_type(class, text(&error.value(py).to_string()));
+    }
+    // An exception may refuse notes; it is what counts.
+    let _ = error.value(py).call_method1(name!(py, "add_note"), (text("interrupted"),));
+    error
+}
+
+fn synapse_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import(name!(py, "synapse_rs.errors"))?.getattr(name)
+}
+
 fn new(class: &'static Lazy<PyType>, name: &str, message: String) -> PyErr {
     Python::attach(|py| match class.get_or_try_init(py, || named(py, name)) {
         Ok(class) => PyErr::from_type(class.clone(), message),
@@ -51,6 +70,8 @@ impl From<PublishError> for PyErr {
             PublishError::InvalidEvent(error) => error.into(),
             PublishError::InvalidStream { .. } => invalid_event(error),
             PublishError::QueueFull(_) => queue_full(error),
+            // Closed for it, not by whoever publishes.
+            PublishError::Closed if runtime::is_ending() => closed(runtime::ENDING_TEXT),
             PublishError::Closed => closed(error),
         }
     }

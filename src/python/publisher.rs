@@ -1,4 +1,6 @@
 //! `Publisher`.
+
+#![expect(clippy::doc_markdown, reason = "what Python shows is written as Python writes it")]
 //!
 //! * [`settings`]: what its keywords say.
 //! * [`accept`]: accepting an event, and what is done when the queue is full.
@@ -15,15 +17,12 @@ mod typed;
 mod waiting;
 
 use std::{
-    collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use pyo3::{
     PyTraverseError, PyVisit,
-    exceptions::PyValueError,
     prelude::*,
     types::{PyDict, PyString},
 };
@@ -36,17 +35,21 @@ use self::{
 };
 pub(super) use self::{on_error::Letters, started::Started};
 use super::{
+    arguments::Given::{self, Right},
     encode::{self, Context},
-    errors::not_an_event,
+    errors::{self, not_an_event},
     logging,
     receipt::Receipt,
     registry, runtime,
-    settings::{redis, seconds},
+    settings::redis,
 };
 use crate::{
     config::RedisSettings,
     publisher::{self as core, PublishError, PublisherConfig},
 };
+
+/// How many events of a list are encoded between two looks at signals.
+const SIGNALS_EVERY: usize = 1000;
 
 /// Accepts events and has them sent by the module's background thread.
 #[pyclass(frozen, subclass, module = "synapse_rs._core")]
@@ -69,29 +72,34 @@ struct State {
 #[pymethods]
 impl Publisher {
     #[new]
-    #[pyo3(signature = (url = "redis://localhost:6379", *, source = "python", maxlen = 1_000_000, stream_maxlen = None,
-        queue_events = 1_000_000, queue_bytes = 64 * 1024 * 1024, on_full = None, spool_dir = None,
-        spool_bytes = 1024 * 1024 * 1024, on_error = None, linger = 0.0, timeout = 30.0, response_timeout = 30.0,
-        max_batch_bytes = 512 * 1024, max_entry_bytes = 1024 * 1024, max_fields = 128))]
+    #[pyo3(signature = (url = Right("redis://localhost:6379"), *, source = Right("python".to_owned()),
+        maxlen = Right(1_000_000), stream_maxlen = None, queue_events = Right(1_000_000),
+        queue_bytes = Right(67_108_864), on_full = None, spool_dir = None, spool_bytes = Right(1_073_741_824),
+        on_error = None, linger = Right(0.0), timeout = Right(30.0), response_timeout = Right(30.0),
+        max_batch_bytes = Right(524_288), max_entry_bytes = Right(1_048_576), max_fields = Right(128)),
+        text_signature = "(url='redis://localhost:6379', *, source='python', maxlen=1000000, stream_maxlen=None, \
+            queue_events=1000000, queue_bytes=67108864, on_full=None, spool_dir=None, spool_bytes=1073741824, \
+            on_error=None, linger=0.0, timeout=30.0, response_timeout=30.0, max_batch_bytes=524288, \
+            max_entry_bytes=1048576, max_fields=128)")]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of a constructor")]
     fn new(
         py: Python<'_>,
-        url: &str,
-        source: &str,
-        maxlen: u64,
-        stream_maxlen: Option<HashMap<String, u64>>,
-        queue_events: u64,
-        queue_bytes: u64,
-        on_full: Option<&str>,
-        spool_dir: Option<PathBuf>,
-        spool_bytes: u64,
+        url: Given<&str>,
+        source: Given<String>,
+        maxlen: Given<u64>,
+        stream_maxlen: Option<&Bound<'_, PyAny>>,
+        queue_events: Given<u64>,
+        queue_bytes: Given<u64>,
+        on_full: Option<&Bound<'_, PyAny>>,
+        spool_dir: Option<&Bound<'_, PyAny>>,
+        spool_bytes: Given<u64>,
         on_error: Option<&Bound<'_, PyAny>>,
-        linger: f64,
-        timeout: f64,
-        response_timeout: f64,
-        max_batch_bytes: usize,
-        max_entry_bytes: usize,
-        max_fields: usize,
+        linger: Given<f64>,
+        timeout: Given<f64>,
+        response_timeout: Given<f64>,
+        max_batch_bytes: Given<u64>,
+        max_entry_bytes: Given<u64>,
+        max_fields: Given<u64>,
     ) -> PyResult<Self> {
         let on_full = OnFull::read(on_full, spool_dir.is_some())?;
         let config = Keywords {
@@ -110,22 +118,39 @@ impl Publisher {
         };
         logging::refresh(py)?;
         Ok(Self {
-            settings: redis(url)?,
+            settings: redis(url.named("url", "an address, for example \"redis://localhost:6379\"")?)?,
             config: config.config()?,
             on_full,
-            timeout: seconds("timeout", timeout)?,
+            timeout: timeout.seconds("timeout")?,
             on_error: on_error.map(Callback::new).transpose()?,
             state: Mutex::new(State { closed: false, dropped: 0, started: None }),
         })
     }
 
-    fn publish(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Accepts one event for a stream and returns at once; the background thread sends it.
+    ///
+    /// An event is a dict, a dataclass or an object with `model_dump()`. When the queue is full, `on_full` says what is
+    /// done; by default a plain thread waits up to the publisher's `timeout`, one with a running event loop raises.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
+    fn publish(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
         let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         self.accept(py, stream, false, encode).map(drop)
     }
 
-    fn send(&self, py: Python<'_>, stream: &str, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
+    /// As `publish`, with a receipt that tells what became of the event.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time; also with `on_full="drop"`.
+    ///     Closed: The publisher was closed, or the process is ending.
+    fn send(&self, py: Python<'_>, stream: Given<&str>, event: &Bound<'_, PyAny>) -> PyResult<Receipt> {
+        let stream = stream.stream()?;
         let context = Context::current(py, &self.config)?;
         let encode = |body: &mut Vec<u8>| encode::event(body, stream, event, &context);
         let Taken::Accepted(Some(receipt)) = self.accept(py, stream, true, encode)? else {
@@ -134,7 +159,22 @@ impl Publisher {
         Ok(Receipt::new(receipt))
     }
 
-    fn publish_many(&self, py: Python<'_>, stream: &str, events: &Bound<'_, PyAny>) -> PyResult<usize> {
+    /// Accepts many events for one stream, in order, and gives how many were accepted: all, but with `on_full="drop"`.
+    ///
+    /// All are encoded before the first is accepted: if one is invalid, none is published. Together they may have
+    /// `queue_bytes`. If the queue gets full in between, the events before stay accepted and the error tells how many.
+    ///
+    /// Raises:
+    ///     InvalidEvent: An event is invalid, the error tells its place; or all have more than `queue_bytes`.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        stream: Given<&str>,
+        events: &Bound<'_, PyAny>,
+    ) -> PyResult<usize> {
+        let stream = stream.stream()?;
         // All are encoded before the first is accepted: an invalid one leaves nothing behind.
         let context = Context::current(py, &self.config)?;
         let mut bodies = Vec::new();
@@ -142,15 +182,21 @@ impl Publisher {
         for (place, event) in events.try_iter()?.enumerate() {
             let start = body.len();
             let encoded = encode::event(&mut body, stream, &event?, &context).map_err(|error| {
-                if error.is_instance_of::<PyValueError>(py) {
-                    return not_an_event(format!(
-                        "event {place} of the list: {}; none was published",
-                        error.value(py)
-                    ));
-                }
-                error
+                errors::with_text(py, error, |text| {
+                    format!("event {place} of the list: {text}; none was published")
+                })
             })?;
             bodies.push((start..body.len(), encoded));
+            if place > 0 && body.len() as u64 > self.config.queue_bytes {
+                return Err(not_an_event(format!(
+                    "the list has more than queue_bytes, which is {}, after {place} events; none was published: \
+                     publish it in parts, or allow more",
+                    self.config.queue_bytes
+                )));
+            }
+            if place % SIGNALS_EVERY == SIGNALS_EVERY - 1 {
+                py.check_signals()?;
+            }
         }
         let (count, mut accepted) = (bodies.len(), 0);
         for (range, encoded) in bodies {
@@ -162,21 +208,28 @@ impl Publisher {
                 Ok(Taken::Dropped) => {}
                 Ok(_) => accepted += 1,
                 Err(error) => {
-                    let message =
-                        format!("{}; {accepted} of the {count} events were accepted", error.value(py));
-                    return Err(PyErr::from_type(error.get_type(py), message));
+                    let text = |text: &str| format!("{text}; {accepted} of the {count} events were accepted");
+                    return Err(errors::with_text(py, error, text));
                 }
             }
         }
         Ok(accepted)
     }
 
+    /// As `publish`, and awaits room without a limit where `publish` would wait or raise; cancelled meanwhile, the
+    /// event is not published. With room the event is accepted by the call itself, before it is awaited.
+    ///
+    /// Raises:
+    ///     InvalidEvent: The event is not of the shape that its stream asks for. A `ValueError` as well.
+    ///     Closed: The publisher was closed, or the process is ending.
+    ///     RuntimeError: No event loop is running.
     fn publish_async<'py>(
         &self,
         py: Python<'py>,
-        stream: String,
+        stream: Given<&str>,
         event: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let stream = stream.stream()?.to_owned();
         // First of all, so that nothing is published without a loop to await it in.
         let accepted = done(py)?;
         let publisher = self.started(py)?;
@@ -192,7 +245,7 @@ impl Publisher {
         // Accepted at once when there is room: no trip through the background thread then.
         match accept() {
             Ok(_) => Ok(accepted),
-            Err(PublishError::QueueFull(full)) => runtime::awaitable(py, async move {
+            Err(PublishError::QueueFull(full)) => runtime::awaitable_none(py, async move {
                 let mut full = full;
                 loop {
                     room_in.room(full, None).await;
@@ -206,6 +259,7 @@ impl Publisher {
         }
     }
 
+    /// What the publisher has done in this process so far, and what waits; see `PublisherStats`.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.running().map(|running| running.publisher.stats()).unwrap_or_default();
         let dict = PyDict::new(py);
@@ -225,6 +279,7 @@ impl Publisher {
         Ok(dict)
     }
 
+    /// Whether `close` or `close_async` was called.
     #[getter]
     fn closed(&self) -> bool {
         self.lock().closed

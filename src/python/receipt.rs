@@ -1,4 +1,6 @@
 //! `Receipt`: what became of one event.
+
+#![expect(clippy::doc_markdown, reason = "what Python shows is written as Python writes it")]
 //!
 //! Receipts that are awaited are completed in bulk: the writer puts outcomes into a ring that belongs
 //! to the loop, and wakes the loop, through a socket it listens on, only when the ring was empty. So
@@ -19,10 +21,10 @@ use pyo3::{
 };
 
 use super::{
+    arguments::Given,
     errors::not_delivered,
     lazy::{Lazy, name},
     runtime::SLICE,
-    settings::seconds,
 };
 use crate::{
     fork,
@@ -56,10 +58,21 @@ impl Receipt {
 
 #[pymethods]
 impl Receipt {
+    /// Waits until Redis has the event and gives the id of its entry, for example `"1700000000000-0"`.
+    ///
+    /// Waits `timeout` seconds at most, or without a limit; for threads, event loops await the receipt itself.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event was refused or given up; or it was not acknowledged in time, and may still arrive.
     #[pyo3(signature = (timeout = None))]
-    fn result<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyString>> {
+    fn result<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyString>> {
         let inner = self.here()?;
-        let limit = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
+        let seconds = |timeout: &Bound<'py, PyAny>| timeout.extract::<Given<f64>>()?.seconds("timeout");
+        let limit = timeout.map(seconds).transpose()?;
         let begun = Instant::now();
         let outcome = loop {
             // In slices, so that an interrupt from the keyboard is heard.
@@ -75,15 +88,23 @@ impl Receipt {
             Some(outcome) => entry_id(py, &outcome),
             None => Err(not_delivered(format!(
                 "not acknowledged after {} s; the event stays queued and may still arrive",
-                timeout.unwrap_or_default()
+                limit.unwrap_or_default().as_secs_f64()
             ))),
         }
     }
 
+    /// Whether it is known what became of the event.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event is of the process that forked this one.
     fn done(&self) -> PyResult<bool> {
         Ok(self.here()?.outcome().is_some())
     }
 
+    /// Gives the id of the event's entry.
+    ///
+    /// Raises:
+    ///     DeliveryError: The event was refused or given up.
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.here()?;
         let event_loop = py.import(name!(py, "asyncio"))?.call_method0(name!(py, "get_running_loop"))?;
@@ -157,10 +178,15 @@ impl LoopRing {
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let _ = (&self.listening).read(&mut [0; 64]);
         let settled = std::mem::take(&mut *self.ring.lock());
+        // One that fails, of a signal's handler for example, leaves none of the others waiting.
+        let mut first = Ok(());
         for (future, outcome) in settled {
-            complete(future.bind(py), &outcome)?;
+            let completed = complete(future.bind(py), &outcome);
+            if first.is_ok() {
+                first = completed;
+            }
         }
-        Ok(())
+        first
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pyo3::{exceptions::PyException, prelude::*};
@@ -37,7 +37,9 @@ pub(super) fn flush_all(py: Python<'_>, timeout: f64) -> PyResult<Vec<String>> {
     forget_others(others);
     let mut failures = Vec::new();
     for publisher in here.into_iter().filter(|publisher| !publisher.has_ended()) {
-        let left = deadline.saturating_duration_since(Instant::now());
+        // In whole milliseconds: it may be told of.
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
         let address = publisher.publisher.settings().to_string();
         match runtime::wait(py, publisher.close(left)) {
             Err(error) if error.is_instance_of::<PyException>(py) => {

@@ -5,9 +5,11 @@
 //! its own.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{
         Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     time::Duration,
@@ -17,16 +19,19 @@ use pyo3::{
     IntoPyObjectExt as _,
     exceptions::PyRuntimeError,
     prelude::*,
-    types::{PyDict, PyTuple},
+    types::{PyDict, PyNone, PyTuple},
 };
 use pyo3_asyncio::{
     TaskLocals,
     generic::{self, ContextExt, JoinError, Runtime},
 };
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::Semaphore,
+};
 
 use super::{errors::is_closed, lazy::name, logging, per_process::PerProcess};
-use crate::shutdown::Shutdown;
+use crate::{fork, shutdown::Shutdown};
 
 /// How long the end of the process waits for the thread's.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +39,13 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a wait goes on without a look at signals.
 pub(super) const SLICE: Duration = Duration::from_millis(100);
 
+/// On how many threads at most results are handed to event loops: what they wait for is the interpreter, which is one.
+const MAX_HANDING_OVER: usize = 4;
+
 struct Host {
     handle: Handle,
+    /// Apart from the limit of the runtime's threads, which also wait for disks and for `on_error`.
+    handing_over: Semaphore,
     /// Ends the thread.
     stop: Shutdown,
     has_stopped: Mutex<bool>,
@@ -44,15 +54,26 @@ struct Host {
 
 static HOST: PerProcess<Host> = PerProcess::new();
 
+/// The process that is ending, see [`fork::generation`]; none so far.
+static ENDING: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Whether the interpreter of this process is ending: nothing is sent any more.
+pub(super) fn is_ending() -> bool {
+    ENDING.load(Ordering::Acquire) == fork::generation()
+}
+
+/// What is said to who publishes then.
+pub(super) const ENDING_TEXT: &str = "the process is ending, nothing is sent any more; publish earlier";
+
 /// The runtime of this process, started if it is not running.
 pub(super) fn handle(py: Python<'_>) -> PyResult<&'static Handle> {
+    if is_ending() {
+        return Err(is_closed(ENDING_TEXT));
+    }
     let host = match HOST.get() {
         Some(host) => host,
         None => start(py)?,
     };
-    if host.stop.is_cancelled() {
-        return Err(is_closed("the process is ending, nothing is sent any more; publish earlier"));
-    }
     Ok(&host.handle)
 }
 
@@ -61,6 +82,7 @@ fn start(py: Python<'_>) -> PyResult<&'static Host> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (host, is_new) = HOST.get_or_set(Host {
         handle: runtime.handle().clone(),
+        handing_over: Semaphore::new(MAX_HANDING_OVER),
         stop: Shutdown::new(),
         has_stopped: Mutex::new(false),
         stopped: Condvar::new(),
@@ -81,11 +103,12 @@ fn start(py: Python<'_>) -> PyResult<&'static Host> {
     Ok(host)
 }
 
-/// Ends the background thread of this process, if there is one, for good: for the end of the interpreter.
+/// Ends the background thread of this process for good, or has none start: for the end of the interpreter.
 ///
 /// A thread that came back to an interpreter which is being torn down would crash the process.
 #[pyfunction]
 pub(super) fn stop(py: Python<'_>) {
+    ENDING.store(fork::generation(), Ordering::Release);
     let Some(host) = HOST.get() else { return };
     host.stop.cancel();
     // The thread may be waiting for the interpreter.
@@ -138,6 +161,28 @@ where
     let locals = TaskLocals::new(Bound::new(py, OpenLoop(event_loop.unbind()))?.into_any());
     let future = async move { Ok(Answer(future.await)) };
     generic::future_into_py_with_locals::<Background, _, _>(py, locals, future)
+}
+
+/// As [`awaitable`], of nothing but that it is done.
+pub(super) fn awaitable_none<F, E>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<PyErr> + Send + 'static,
+{
+    awaitable(py, async move { future.await.map(|()| Nothing) })
+}
+
+/// `None`, where `()` would be an empty tuple.
+struct Nothing;
+
+impl<'py> IntoPyObject<'py> for Nothing {
+    type Target = PyNone;
+    type Output = Borrowed<'py, 'py, PyNone>;
+    type Error = Infallible;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        Ok(PyNone::get(py))
+    }
 }
 
 /// An event loop for the bridge: one that was closed before an answer came is not an error.
@@ -194,8 +239,8 @@ impl JoinError for Ended {
 }
 
 /// That of this process, even when it has stopped: what is spawned then is dropped.
-fn host() -> &'static Handle {
-    &HOST.get().expect("the runtime was started before anything is spawned on it").handle
+fn host() -> &'static Host {
+    HOST.get().expect("the runtime was started before anything is spawned on it")
 }
 
 type Joined = Pin<Box<dyn Future<Output = Result<(), Ended>> + Send>>;
@@ -205,13 +250,17 @@ impl Runtime for Background {
     type JoinHandle = Joined;
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(future: F) -> Joined {
-        let task = host().spawn(future);
+        let task = host().handle.spawn(future);
         Box::pin(async move { task.await.map_err(Ended) })
     }
 
     fn spawn_blocking<F: FnOnce() + Send + 'static>(work: F) -> Joined {
-        let task = host().spawn_blocking(work);
-        Box::pin(async move { task.await.map_err(Ended) })
+        let host = host();
+        let task = host.handle.spawn(async move {
+            let _permit = host.handing_over.acquire().await;
+            tokio::task::spawn_blocking(work).await
+        });
+        Box::pin(async move { task.await.flatten().map_err(Ended) })
     }
 }
 

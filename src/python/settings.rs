@@ -15,7 +15,7 @@ pub(super) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     if (0.0..=longest).contains(&value) {
         return Ok(Duration::from_secs_f64(value));
     }
-    Err(PyValueError::new_err(format!("{name} is {value}, expected seconds from 0 to {longest}")))
+    Err(PyValueError::new_err(format!("{name} is {value:?}, expected seconds from 0 to {longest}")))
 }
 
 /// The address of Redis.

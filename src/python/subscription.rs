@@ -145,7 +145,7 @@ impl Subscription {
     /// Stops reading, gives back what was not handled, and leaves the group.
     fn close<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.inner.clone();
-        runtime::awaitable(py, async move {
+        runtime::awaitable_none(py, async move {
             let subscription = inner.lock().await.take();
             if let Some(subscription) = subscription {
                 subscription.close().await;

@@ -25,6 +25,10 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 @pytest.fixture
 def away() -> Iterator[synapse_rs.Publisher]:
     """A publisher without Redis: its receipts stay open."""
@@ -191,3 +195,57 @@ def test_threads_and_loops_share_a_receipt(redis_server: RedisServer) -> None:
         thread.join()
     publisher.close()
     assert found == [receipt.result()] * 3
+
+
+async def test_what_has_no_result_gives_none(redis_server: RedisServer) -> None:
+    async def result(awaitable: Awaitable[object]) -> object:
+        return await awaitable
+
+    publisher = synapse_rs.Publisher(redis_server.url, queue_events=1)
+    full = [publisher.publish_async(STREAM, inference()) for _ in range(3)]
+    assert [await result(one) for one in full] == [None] * 3
+    for wait in (publisher.connect_async, publisher.flush_async, publisher.close_async):
+        assert await result(wait()) is None
+
+
+async def test_results_are_handed_over_by_few_threads(redis_server: RedisServer) -> None:
+    publisher = synapse_rs.Publisher(redis_server.url)
+    publisher.publish(STREAM, inference())
+    waiting = [asyncio.ensure_future(publisher.flush_async()) for _ in range(1000)]
+    for one in waiting[500:]:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert threads() < 40
+    await publisher.close_async()
+
+
+def test_one_completion_that_fails_leaves_none_of_the_others_waiting(redis_server: RedisServer) -> None:
+    class Failing(asyncio.SelectorEventLoop):
+        """Is interrupted once, right after it was told of an outcome."""
+
+        fails = False
+
+        def call_soon(  # type: ignore[override]
+            self, callback: Any, *args: Any, context: Any = None
+        ) -> asyncio.Handle:
+            handle = super().call_soon(callback, *args, context=context)
+            if self.fails and args and isinstance(args[0], asyncio.Future) and not isinstance(args[0], asyncio.Task):
+                self.fails = False
+                raise RuntimeError("interrupted")
+            return handle
+
+    async def work() -> None:
+        receipts = [asyncio.ensure_future(_result(publisher.send(STREAM, inference()))) for _ in range(50)]
+        loop.fails = True
+        _, pending = await asyncio.wait(receipts, timeout=10)
+        assert not pending
+
+    errors: list[str] = []
+    loop = Failing()
+    loop.set_exception_handler(lambda _loop, context: errors.append(str(context.get("exception"))))
+    with synapse_rs.Publisher(redis_server.url) as publisher:
+        try:
+            loop.run_until_complete(work())
+        finally:
+            loop.close()
+    assert errors == ["interrupted"]

@@ -1,6 +1,6 @@
 //! Accepting an event, and what is done when the queue is full.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
@@ -10,6 +10,9 @@ use crate::{
     publisher::{self as core, Full, PublishError},
     python::{errors::queue_is_full, lazy::name, runtime::SLICE},
 };
+
+/// How long an event loop is held up for the disk to make room.
+const LOOP_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What became of an event at the call.
 pub(super) enum Taken {
@@ -50,6 +53,7 @@ impl Publisher {
                 Err(Refusal::Publish(error)) => return Err(error.into()),
                 Err(Refusal::Python(error)) => return Err(error),
             };
+            let mut limit = self.timeout;
             let waits = match self.on_full {
                 OnFull::Drop if !receipt => {
                     self.lock().dropped += 1;
@@ -58,9 +62,14 @@ impl Publisher {
                 }
                 OnFull::Drop | OnFull::Raise => false,
                 OnFull::Default => !in_event_loop(py)?,
+                OnFull::Spool if in_event_loop(py)? => {
+                    // The disk makes room in milliseconds, or not at all.
+                    limit = limit.min(LOOP_PATIENCE);
+                    publisher.stats().spool_error.is_none()
+                }
                 OnFull::Wait | OnFull::Spool => true,
             };
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.timeout);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
             if !waits || !wait_for_room(py, &publisher, full, deadline)? {
                 return Err(self.no_room(&publisher, full));
             }
@@ -72,11 +81,7 @@ impl Publisher {
         match (&self.config.spool, self.on_full) {
             (Some(spool), OnFull::Spool) => {
                 let reason = publisher.stats().spool_error.unwrap_or_else(|| "the disk is slow".to_owned());
-                queue_is_full(format!(
-                    "{error}; the spool {} made no room within {:?}: {reason}",
-                    spool.dir.display(),
-                    self.timeout
-                ))
+                queue_is_full(format!("{error}; the spool {} made no room: {reason}", spool.dir.display()))
             }
             _ => error.into(),
         }

@@ -33,8 +33,14 @@ impl Callback {
     pub(super) fn new(function: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         let py = function.py();
         let inspect = py.import(name!(py, "inspect"))?;
-        let is_async = inspect.call_method1(name!(py, "iscoroutinefunction"), (function,))?.is_truthy()?;
-        if !function.is_callable() || is_async {
+        let is_async = |function: &Bound<'_, PyAny>| {
+            inspect.call_method1(name!(py, "iscoroutinefunction"), (function,))?.is_truthy()
+        };
+        let call = function.get_type().getattr(name!(py, "__call__"));
+        if !function.is_callable()
+            || is_async(function)?
+            || call.is_ok_and(|call| is_async(&call).is_ok_and(|is| is))
+        {
             return Err(PyValueError::new_err(format!(
                 "on_error is {}, expected a function, not async, of a stream, an event and an error",
                 function.repr()?

@@ -24,6 +24,15 @@ const TRAINING: [&str; 5] = ["started", "progress", "checkpoint", "complete", "f
 #[pymethods]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments of events")]
 impl Publisher {
+    /// Publishes `inference-complete` to `inference-events`; with an `error`, or `success=False`, `inference-failed`.
+    ///
+    /// `latency_ms` is in milliseconds.
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, model_name, version, latency_ms, user_id = None, request_id = None, tokens_used = None,
         cost = None, confidence = None, success = None, error = None, **extra))]
     fn publish_inference(
@@ -59,6 +68,15 @@ impl Publisher {
         self.publish_fields(py, INFERENCE_EVENTS, name, &fields, extra)
     }
 
+    /// Publishes `model-ready` to `model-events`.
+    ///
+    /// `size_mb` is in megabytes.
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, model_name, version, registry_path = None, metadata = None, metrics = None,
         model_type = None, accuracy = None, size_mb = None, **extra))]
     fn publish_model_ready(
@@ -87,6 +105,15 @@ impl Publisher {
         self.publish_fields(py, MODEL_EVENTS, "model-ready", &fields, extra)
     }
 
+    /// Publishes to `training-events`: by default `training-progress`, with an `error` `training-failed`.
+    ///
+    /// `event` names another, in full or by its last word: started, progress, checkpoint, complete or failed.
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, model_name, event = None, experiment_id = None, status = None, step = None,
         progress = None, metrics = None, error = None, training_run_request_id = None, **extra))]
     fn publish_training(
@@ -121,6 +148,14 @@ impl Publisher {
         self.publish_fields(py, TRAINING_EVENTS, name, &fields, extra)
     }
 
+    /// Publishes the named event to `platform-events`: what a service did for whom.
+    ///
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, event, service, action, user_id = None, organization_id = None, data = None, **extra))]
     fn publish_platform(
         &self,
@@ -143,6 +178,14 @@ impl Publisher {
         self.publish_fields(py, PLATFORM_EVENTS, encode::name(event)?, &fields, extra)
     }
 
+    /// Publishes `agi-decision` to `agi-decisions`.
+    ///
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, decision_type = None, action = None, target_service = None, reasoning = None,
         confidence = None, **extra))]
     fn publish_agi_decision(
@@ -165,6 +208,14 @@ impl Publisher {
         self.publish_fields(py, AGI_DECISIONS, "agi-decision", &fields, extra)
     }
 
+    /// Publishes `error` to `error-events`.
+    ///
+    /// Keywords that are `None` are left out; further ones are fields as well.
+    ///
+    /// Raises:
+    ///     InvalidEvent: A field is not of the type that the stream asks for. A `ValueError` as well.
+    ///     QueueFull: There is no room, and none came in time.
+    ///     Closed: The publisher was closed, or the process is ending.
     #[pyo3(signature = (*, error_type, error_message, context = None, **extra))]
     fn publish_error(
         &self,

@@ -7,25 +7,43 @@ use pyo3::prelude::*;
 use super::{Publisher, Started};
 use crate::{
     config::RedisSettings,
-    python::{lazy::name, runtime, settings::seconds},
+    python::{
+        arguments::Given::{self, Right},
+        lazy::name,
+        runtime,
+    },
     stream::{Connection, StreamError},
 };
 
 #[pymethods]
 impl Publisher {
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        runtime::wait(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    /// Connects once, to say early what is wrong with the address, the password or the certificate.
+    ///
+    /// Publishing does not need it. Waits `timeout` seconds at most.
+    ///
+    /// Raises:
+    ///     ConnectionFailed: Redis can't be reached in time, or refuses the credentials.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn connect(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        runtime::wait(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn connect_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        runtime::awaitable(py, connect(self.settings.clone(), seconds("timeout", timeout)?))
+    /// As `connect`, for event loops.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn connect_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        runtime::awaitable_none(py, connect(self.settings.clone(), timeout.seconds("timeout")?))
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
+    /// Waits until Redis has all that was accepted so far, `timeout` seconds at most. The publisher goes on.
+    ///
+    /// With a spool it waits for what is on disk too.
+    ///
+    /// Raises:
+    ///     DeliveryError: Redis does not have all in time, or events were given up since the last flush. What waits stays
+    ///         queued.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn flush(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        let timeout = timeout.seconds("timeout")?;
         match self.to_flush(py)? {
             Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
             Some(running) => runtime::wait(py, async move { running.publisher.flush(timeout).await }),
@@ -33,18 +51,28 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn flush_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
+    /// As `flush`, for event loops.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn flush_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = timeout.seconds("timeout")?;
         match self.to_flush(py)? {
-            Some(running) => runtime::awaitable(py, async move { running.publisher.flush(timeout).await }),
+            Some(running) => {
+                runtime::awaitable_none(py, async move { running.publisher.flush(timeout).await })
+            }
             None => done(py),
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<()> {
-        let timeout = seconds("timeout", timeout)?;
+    /// Accepts no more and waits until Redis has all that was accepted, `timeout` seconds at most.
+    ///
+    /// What is left then is on disk if there is a spool; without one it is given up, and `on_error` told. Closed again, it
+    /// does nothing.
+    ///
+    /// Raises:
+    ///     DeliveryError: Events were given up, now or since the last flush.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn close(&self, py: Python<'_>, timeout: Given<f64>) -> PyResult<()> {
+        let timeout = timeout.seconds("timeout")?;
         self.lock().closed = true;
         match self.running() {
             Some(running) if running.has_ended() => Ok(running.publisher.flush_blocking(Duration::ZERO)?),
@@ -53,12 +81,13 @@ impl Publisher {
         }
     }
 
-    #[pyo3(signature = (timeout = 5.0))]
-    fn close_async<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Bound<'py, PyAny>> {
-        let timeout = seconds("timeout", timeout)?;
+    /// As `close`, for event loops.
+    #[pyo3(signature = (timeout = Right(5.0)), text_signature = "($self, timeout=5.0)")]
+    fn close_async<'py>(&self, py: Python<'py>, timeout: Given<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = timeout.seconds("timeout")?;
         self.lock().closed = true;
         match self.running() {
-            Some(running) => runtime::awaitable(py, running.close(timeout)),
+            Some(running) => runtime::awaitable_none(py, running.close(timeout)),
             None => done(py),
         }
     }

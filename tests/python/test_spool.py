@@ -48,7 +48,7 @@ async def test_a_loop_waits_for_the_disk_as_well(redis_server: RedisServer, tmp_
 
 async def test_a_loop_does_not_wait_for_a_disk_that_is_full(redis_server: RedisServer, tmp_path: Path) -> None:
     redis_server.stop()
-    publisher = spooling(redis_server.url, tmp_path, queue_events=100, spool_bytes=65_536, timeout=60)
+    publisher = spooling(redis_server.url, tmp_path, queue_events=100, spool_bytes=1_048_576, timeout=60)
 
     def publish_until_full() -> synapse_rs.QueueFull:
         with pytest.raises(synapse_rs.QueueFull, match="spool_bytes|limit") as full:

@@ -248,7 +248,7 @@ impl Publisher {
 
     fn unflushed(&self, waited: Duration) -> FlushError {
         let depth = self.shared.queue.depth();
-        let outstanding = depth.events + self.shared.stats.spooled();
+        let outstanding = depth.events - depth.kept + self.shared.stats.spooled();
         let last_error = self.shared.stats.last_error().unwrap_or_else(|| "none".to_owned());
         FlushError::Timeout { outstanding, waited, last_error }
     }
@@ -343,8 +343,18 @@ impl Shared {
 
     /// An event that the next publisher sends.
     fn left_on_disk(&self, receipt: Option<Arc<ReceiptState>>) {
-        let (Some(receipt), Some(spool)) = (receipt, &self.config.spool) else { return };
-        receipt.settle(&Err(DeliveryError::Spooled { spool: spool.dir.display().to_string() }));
+        if let Some(receipt) = receipt {
+            receipt.settle(&Err(DeliveryError::Spooled { spool: self.spool_dir() }));
+        }
+    }
+
+    /// An event that can't be read from disk any more.
+    fn unreadable(&self, receipt: &ReceiptState) {
+        receipt.settle(&Err(DeliveryError::Unreadable { spool: self.spool_dir() }));
+    }
+
+    fn spool_dir(&self) -> String {
+        self.config.spool.as_ref().map(|spool| spool.dir.display().to_string()).unwrap_or_default()
     }
 
     fn tell(

@@ -45,6 +45,12 @@ pub(super) struct Backlog {
     holes: BTreeSet<u64>,
     /// The next read begins with `first`.
     is_rewound: bool,
+    /// What the spool that is read says of what may have been sent is still to be read.
+    is_new: bool,
+    /// Records found to be lost so far.
+    lost: u64,
+    /// Of those: whose receipts somebody held.
+    unkept: u64,
     /// The connection that carried the records that are in doubt.
     session: Option<Session>,
     /// Every record before this one may have been sent.
@@ -71,6 +77,8 @@ impl fmt::Debug for Backlog {
 struct Figures {
     records: u64,
     bytes: u64,
+    /// Of the records: those that can't be read any more, as far as it is known.
+    unreadable: u64,
     /// Spools of others that come before our own.
     others: usize,
     /// Records in them.
@@ -81,6 +89,8 @@ struct Figures {
     /// Of our own: the first record that the disk knows as not settled, and the next to be.
     own_first: u64,
     own_end: u64,
+    /// Records found to be lost, in the spools that are there.
+    lost: u64,
     is_synced: bool,
 }
 
@@ -89,17 +99,24 @@ impl Figures {
         let (Some(front), Some(own)) = (spools.front(), spools.back()) else { return Self::default() };
         let others = spools.len() - 1;
         Self {
-            records: spools.iter().map(Spool::len).sum(),
+            records: spools.iter().map(records).sum(),
+            unreadable: spools.iter().map(|spool| records(spool) - spool.len()).sum(),
             bytes: spools.iter().map(Spool::bytes).sum(),
             others,
-            others_records: spools.iter().take(others).map(Spool::len).sum(),
-            front_records: front.len(),
+            others_records: spools.iter().take(others).map(records).sum(),
+            front_records: records(front),
             first: front.first(),
             own_first: own.first(),
             own_end: own.end(),
+            lost: spools.iter().map(|spool| spool.recovery().lost).sum(),
             is_synced: own.is_synced(),
         }
     }
+}
+
+/// Records that are not settled, those that can't be read any more included.
+fn records(spool: &Spool) -> u64 {
+    spool.end() - spool.first()
 }
 
 /// Records that are read again since they may have been sent, and what is needed to find out.
@@ -119,6 +136,9 @@ impl Backlog {
             first: 0,
             holes: BTreeSet::new(),
             is_rewound: false,
+            is_new: false,
+            lost: 0,
+            unkept: 0,
             session: None,
             sent: 0,
             noted: BTreeMap::new(),
@@ -160,9 +180,15 @@ impl Backlog {
         self.figures.others == 0
     }
 
+    /// Whether there is to be a spool, and it could not be taken up yet.
+    pub(super) fn is_missing(&self) -> bool {
+        self.shelf.is_none() && self.is_usable()
+    }
+
     /// When something is to be done on disk next, if anything is.
-    pub(super) fn next_sync(&self) -> Option<Instant> {
-        self.next_sync
+    pub(super) fn next_work(&self) -> Option<Instant> {
+        let is_missing = self.shelf.is_none() && self.shared.config.spool.is_some();
+        self.next_sync.or_else(|| is_missing.then(|| Instant::now() + PAUSE))
     }
 
     /// The number of the oldest event that is on disk and not settled.
@@ -206,6 +232,11 @@ impl Backlog {
         std::mem::take(&mut self.receipts).into_values()
     }
 
+    /// The records that may have been sent did not come to disk.
+    pub(super) fn expect_nothing(&mut self) {
+        self.sent = self.first;
+    }
+
     /// The next to be read is the first record that is not settled.
     pub(super) fn rewind(&mut self) {
         self.is_rewound = true;
@@ -223,7 +254,7 @@ impl Backlog {
         let unwritten = self.unwritten();
         let others = if self.figures.others == 0 { 0 } else { self.figures.others_records - unwritten };
         self.shared.queue.inherited(others + self.inherited_end.saturating_sub(own_first));
-        let records = self.figures.records - unwritten;
+        let records = (self.figures.records - unwritten).saturating_sub(self.figures.unreadable);
         let bytes = if records == 0 { 0 } else { self.figures.bytes };
         self.shared.stats.on_disk(records, bytes);
     }

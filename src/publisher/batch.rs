@@ -140,6 +140,12 @@ impl Batch {
         &self.bytes[self.bytes.len() - len..]
     }
 
+    /// Whether some of the last `unwritten` bytes are part of the oldest unsettled request.
+    pub(super) fn is_part_of_oldest(&self, unwritten: usize) -> bool {
+        let written = self.bytes.len() - unwritten;
+        self.requests.front().is_some_and(|oldest| self.settled_bytes + oldest.len as usize > written)
+    }
+
     /// How many requests are not settled.
     pub(super) fn len(&self) -> usize {
         self.requests.len()

@@ -59,6 +59,12 @@ pub enum DeliveryError {
         /// The stream it was on.
         stream: String,
     },
+    /// It was on disk, and can't be read from there any more.
+    #[error("the event in the spool {spool} can't be read any more; the log names the file")]
+    Unreadable {
+        /// The spool's directory.
+        spool: String,
+    },
     /// The publisher ended before redis had it; it is on disk, and the next publisher with this spool sends it.
     #[error(
         "the publisher ended before redis had the event; it is in the spool {spool}, from where the next publisher sends it"

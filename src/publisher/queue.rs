@@ -65,6 +65,8 @@ struct State {
     /// Accepted, and neither settled nor on disk.
     events: u64,
     bytes: u64,
+    /// Of the events: those that are on disk, and count for their receipts.
+    kept: u64,
     /// On disk from earlier publishers, and not settled; 1 as long as the spool has not been looked into.
     inherited: u64,
     /// How many callers wait for progress.
@@ -91,6 +93,31 @@ impl Wanted {
     pub(super) const A_CROWD: Self = Self { bytes: usize::MAX, crowd: true };
 }
 
+/// What is settled at once, and the room that it took.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub published: u64,
+    pub failed: u64,
+    pub events: u64,
+    pub bytes: u64,
+    /// Of the events: those on disk.
+    pub kept: u64,
+}
+
+impl Settled {
+    /// An event of so many bytes is settled; one that is on disk took room only if it has a receipt.
+    #[inline]
+    pub(super) fn add(&mut self, bytes: usize, is_on_disk: bool, has_receipt: bool) {
+        if is_on_disk {
+            self.events += u64::from(has_receipt);
+            self.kept += u64::from(has_receipt);
+        } else {
+            self.events += 1;
+            self.bytes += bytes as u64;
+        }
+    }
+}
+
 /// What is queued and in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Depth {
@@ -98,6 +125,7 @@ pub(super) struct Depth {
     pub settled_before: u64,
     pub events: u64,
     pub bytes: u64,
+    pub kept: u64,
     pub inherited: u64,
     pub queued: u64,
     pub queued_bytes: usize,
@@ -116,6 +144,7 @@ impl State {
             settled_before: self.settled_before,
             events: self.events,
             bytes: self.bytes,
+            kept: self.kept,
             inherited: self.inherited,
             queued: self.ready_events,
             queued_bytes: self.ready_bytes,
@@ -269,15 +298,19 @@ impl Queue {
     }
 
     /// The writer says what was settled, and the number below which everything is.
-    pub(super) fn settled(&self, events: u64, bytes: u64, settled_before: u64) {
+    pub(super) fn settled(&self, settled: &Settled, settled_before: u64) {
         let mut state = self.state.lock();
         state.settled_before = settled_before;
-        self.make_room(state, events, bytes);
+        state.kept -= settled.kept;
+        self.make_room(state, settled.events, settled.bytes);
     }
 
-    /// The writer says what is on disk now: it takes no room any more, but is not settled.
-    pub(super) fn spooled(&self, events: u64, bytes: u64) {
-        self.make_room(self.state.lock(), events, bytes);
+    /// The writer says what is on disk now: it takes no room any more, but is not settled. Of `kept` more events
+    /// somebody holds the receipts, for which they go on to count.
+    pub(super) fn spooled(&self, events: u64, bytes: u64, kept: u64) {
+        let mut state = self.state.lock();
+        state.kept += kept;
+        self.make_room(state, events, bytes);
     }
 
     fn make_room(&self, mut state: MutexGuard<'_, State>, events: u64, bytes: u64) {

@@ -9,7 +9,7 @@ use super::{
     DeliveryError,
     backlog::SYNC_INTERVAL,
     batch::{Batch, Settling},
-    queue::Wanted,
+    queue::{Settled, Wanted},
     writer::{SessionEnd, Writer, ended_by, thinned},
 };
 use crate::stream::{
@@ -25,16 +25,6 @@ const MAX_IN_FLIGHT: usize = 2;
 /// How much of the replies is read at once.
 const REPLIES_BYTES: usize = 64 * 1024;
 
-/// What one piece of replies settled.
-#[derive(Default)]
-pub(super) struct Settled {
-    pub published: u64,
-    failed: u64,
-    /// Of the queue's room.
-    events: u64,
-    bytes: u64,
-}
-
 /// Why the exchange stops.
 enum Pause {
     /// The next batch writes to streams of which it is not known how far they go; nothing is in flight.
@@ -42,12 +32,33 @@ enum Pause {
     End(SessionEnd),
 }
 
-impl Settled {
-    /// An event of so many bytes is settled; one that is on disk took no room, unless somebody asks for it.
-    #[inline]
-    pub(super) fn room(&mut self, bytes: usize, is_on_disk: bool, has_receipt: bool) {
-        self.events += u64::from(!is_on_disk || has_receipt);
-        self.bytes += if is_on_disk { 0 } else { bytes as u64 };
+/// The way out of a connection.
+struct Out {
+    /// What is written may be held back, by TLS, until it is flushed.
+    is_buffered: bool,
+    is_held_back: bool,
+}
+
+impl Out {
+    /// Writes some of what is not written, or flushes if all is. One thing at a time: a future that is dropped has
+    /// done nothing that its caller does not know of.
+    async fn write(
+        &mut self,
+        writer: &mut WriteHalf<&mut Wire>,
+        batch: Option<&Batch>,
+        unwritten: usize,
+    ) -> std::io::Result<usize> {
+        let Some(batch) = batch.filter(|_| unwritten > 0) else {
+            writer.flush().await?;
+            self.is_held_back = false;
+            return Ok(0);
+        };
+        let count = writer.write(batch.tail(unwritten)).await?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        self.is_held_back = self.is_buffered;
+        Ok(count)
     }
 }
 
@@ -86,6 +97,7 @@ impl Writer {
     /// Writes batches and counts replies, both at once.
     async fn send_and_count(&mut self, connection: &mut AppendConnection) -> Pause {
         let (shared, session) = (self.shared.clone(), connection.session.clone());
+        let mut out = Out { is_buffered: connection.wire().is_buffered(), is_held_back: false };
         let (mut reader, mut writer) = tokio::io::split(connection.wire());
         let mut replies = Vec::with_capacity(REPLIES_BYTES);
         let mut heard = Instant::now();
@@ -108,7 +120,9 @@ impl Writer {
                     heard = Instant::now();
                     self.count_replies(read, &mut replies)
                 }
-                wrote = Self::write(&mut writer, self.in_flight.back(), self.unwritten), if self.unwritten > 0 => {
+                wrote = out.write(&mut writer, self.in_flight.back(), self.unwritten),
+                    if self.unwritten > 0 || out.is_held_back =>
+                {
                     heard = Instant::now();
                     wrote.map(|count| self.unwritten -= count).map_err(|error| self.lost(&error.to_string()))
                 }
@@ -148,7 +162,7 @@ impl Writer {
     /// When to see to the disk: to make it keep what it was given, or to try again what failed.
     fn disk_work(&self) -> Option<Instant> {
         let is_stuck = self.in_flight.is_empty() && !self.backlog.is_empty();
-        self.backlog.next_sync().or_else(|| is_stuck.then(|| Instant::now() + SYNC_INTERVAL))
+        self.backlog.next_work().or_else(|| is_stuck.then(|| Instant::now() + SYNC_INTERVAL))
     }
 
     /// Puts the next batch on its way if there is one, and says when there is nothing more to do here.
@@ -160,13 +174,21 @@ impl Writer {
         if self.backlog.is_usable() && self.shared.queue.has_crowd() {
             self.store(session).await;
         }
-        self.backlog.clear().await;
+        if self.backlog.clear().await {
+            self.settle_lost();
+        }
+        if self.backlog.is_missing() && self.holds_nothing() {
+            self.open_backlog().await;
+        }
+        if self.doubt.is_some() {
+            // What another publisher had on its way, from whose spool is read now: that is found out first.
+            return Err(Pause::End(SessionEnd::Idle));
+        }
         if !self.may_take() {
             return Ok(());
         }
         let next = self.next_batch().await;
         if self.doubt.is_some() {
-            // What another publisher had on its way, from whose spool is read now: that is found out first.
             return Err(Pause::End(SessionEnd::Idle));
         }
         let Some(batch) = next else {
@@ -214,23 +236,6 @@ impl Writer {
         queue.take(Wanted::ANYTHING)
     }
 
-    async fn write(
-        writer: &mut WriteHalf<&mut Wire>,
-        batch: Option<&Batch>,
-        unwritten: usize,
-    ) -> std::io::Result<usize> {
-        let Some(batch) = batch else { return Ok(0) };
-        let count = writer.write(batch.tail(unwritten)).await?;
-        if count == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        if count == unwritten {
-            // TLS may hold back the end of what it was given.
-            writer.flush().await?;
-        }
-        Ok(count)
-    }
-
     /// Settles the requests whose replies have come.
     fn count_replies(
         &mut self,
@@ -251,8 +256,8 @@ impl Writer {
             match resp::next(replies, at) {
                 Ok(None) => break Ok(()),
                 Ok(Some((reply, behind))) => {
-                    if !self.settle_next(reply, replies, &mut settled) {
-                        break Err(self.lost("it sent a reply that nothing was asked for"));
+                    if let Err(reason) = self.settle_next(reply, replies, &mut settled) {
+                        break Err(self.lost(reason));
                     }
                     at = behind;
                 }
@@ -265,15 +270,30 @@ impl Writer {
         outcome
     }
 
-    /// Settles the oldest request by its reply; `false` if there is no request to settle.
-    fn settle_next(&mut self, reply: resp::Reply, replies: &[u8], settled: &mut Settled) -> bool {
-        let Some(batch) = self.in_flight.front_mut() else { return false };
+    /// Settles the oldest request by its reply; says what is wrong if it can't be the reply to that.
+    fn settle_next(
+        &mut self,
+        reply: resp::Reply,
+        replies: &[u8],
+        settled: &mut Settled,
+    ) -> Result<(), &'static str> {
+        const UNASKED: &str = "it sent a reply that nothing was asked for";
+        let is_last = self.in_flight.len() == 1;
+        let Some(batch) = self.in_flight.front_mut() else { return Err(UNASKED) };
+        if is_last && self.unwritten > 0 && batch.is_part_of_oldest(self.unwritten) {
+            return Err(UNASKED);
+        }
+        if let resp::Reply::Value(range) = &reply
+            && !replies[range.clone()].first().is_some_and(u8::is_ascii_digit)
+        {
+            return Err("it answered an event with something that is no entry's id; is it redis?");
+        }
         let (seq, on_disk) = (batch.oldest_seq(), batch.oldest_on_disk());
-        let Some(Settling { stream, bytes, receipt }) = batch.settle() else { return false };
+        let Some(Settling { stream, bytes, receipt }) = batch.settle() else { return Err(UNASKED) };
         match reply {
             resp::Reply::Value(range) => {
                 settled.published += 1;
-                settled.room(bytes.len(), on_disk.is_some(), receipt.is_some());
+                settled.add(bytes.len(), on_disk.is_some(), receipt.is_some());
                 if let Some(receipt) = receipt {
                     receipt.settle(&entry_id(&replies[range.clone()]));
                 }
@@ -282,7 +302,12 @@ impl Writer {
             }
             resp::Reply::Error(range) => {
                 let reason = String::from_utf8_lossy(&replies[range]).into_owned();
-                if reply::is_waited_out(&reason) {
+                if reply::is_final(&reason) {
+                    settled.failed += 1;
+                    settled.add(bytes.len(), on_disk.is_some(), receipt.is_some());
+                    self.shared.give_up(stream, bytes, reason, receipt.as_ref());
+                    self.backlog.note_settled(on_disk);
+                } else {
                     match on_disk {
                         Some(number) => {
                             self.refused_on_disk = true;
@@ -291,18 +316,13 @@ impl Writer {
                         None => thinned(&mut self.refused, seq).push(&[bytes], stream, receipt),
                     }
                     self.shared.stats.refused_for_now(reason);
-                } else {
-                    settled.failed += 1;
-                    settled.room(bytes.len(), on_disk.is_some(), receipt.is_some());
-                    self.shared.give_up(stream, bytes, reason, receipt.as_ref());
-                    self.backlog.note_settled(on_disk);
                 }
             }
         }
         if let Some(batch) = self.in_flight.pop_front_if(|batch| batch.is_empty()) {
             self.shared.queue.recycle(batch);
         }
-        true
+        Ok(())
     }
 
     pub(super) fn report(&mut self, settled: &Settled) {
@@ -313,7 +333,7 @@ impl Writer {
         }
         if settled.published + settled.failed > 0 {
             self.backlog.report();
-            self.shared.queue.settled(settled.events, settled.bytes, self.oldest_seq());
+            self.shared.queue.settled(settled, self.oldest_seq());
         }
     }
 

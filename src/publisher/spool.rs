@@ -69,6 +69,8 @@ pub(super) struct Recovery {
     pub damaged: Vec<PathBuf>,
     /// It was not known any more what is done: all that was there begins anew.
     pub is_cursor_lost: bool,
+    /// Why other slots that nobody holds could not be opened; they are left as they are.
+    pub skipped: Vec<String>,
 }
 
 /// One slot of a spool. Records are numbered from 0, the first that was ever appended to the slot.

@@ -98,8 +98,16 @@ impl Counters {
         gauge!("synapse_publisher_spooled").increment(events as f64 - before as f64);
     }
 
+    /// The publisher ends, and does not count what it leaves on disk any more.
+    pub(super) fn ended(&self) {
+        gauge!("synapse_publisher_spooled").decrement(self.inner.lock().spooled as f64);
+    }
+
     /// What was wrong with a spool when it was opened.
-    pub(super) fn recovered(&self, recovery: &Recovery) {
+    pub(super) fn recovered(recovery: &Recovery) {
+        for reason in &recovery.skipped {
+            error!(reason, "a part of the spool can't be opened: what it holds is not sent");
+        }
         if recovery.is_cursor_lost {
             error!(
                 "the spool no longer knows what redis has of it: all that is there is sent, some perhaps for the second time"
@@ -111,17 +119,21 @@ impl Counters {
                 "the spool ends with what a killed process was writing, which was cut off"
             );
         }
-        if recovery.lost == 0 {
-            return;
+        if !recovery.damaged.is_empty() {
+            error!(files = ?recovery.damaged, "a file of the spool is damaged; it is kept when the rest of it is sent");
         }
+    }
+
+    /// Events on disk can't be read any more.
+    pub(super) fn lost_on_disk(&self, events: u64) {
         let mut inner = self.inner.lock();
-        inner.failed += recovery.lost;
-        inner.unreported += recovery.lost;
-        inner.last_given_up = format!("the spool: {} events can't be read any more", recovery.lost);
+        inner.failed += events;
+        inner.unreported += events;
+        inner.last_given_up = format!("the spool: {events} events can't be read any more");
         inner.last_error = Some(inner.last_given_up.clone());
         drop(inner);
-        counter!("synapse_publisher_failed_total").increment(recovery.lost);
-        error!(events = recovery.lost, files = ?recovery.damaged, "events in the spool can't be read any more; their files are kept");
+        counter!("synapse_publisher_failed_total").increment(events);
+        error!(events, "events in the spool can't be read any more; their file is kept");
     }
 
     /// The disk does not do what it is asked for. Logged once until it does.
@@ -218,7 +230,7 @@ impl Counters {
     pub(super) fn snapshot(&self, depth: Depth) -> Stats {
         let inner = self.inner.lock();
         Stats {
-            outstanding: depth.events,
+            outstanding: depth.events - depth.kept,
             outstanding_bytes: depth.bytes,
             queued: depth.queued,
             published: inner.published,

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use super::{
     backlog::Inherited,
     batch::{Batch, Settling},
-    queue::Wanted,
+    queue::{Queue, Settled, Wanted},
     reconcile::Doubt,
     writer::Writer,
 };
 use crate::stream::append_connection::Session;
+
+/// How often that is done before anything else is looked after.
+const MAX_STORES: usize = 8;
 
 /// About so many bytes of the queue are brought to disk at once.
 const STORE_BYTES: usize = 1024 * 1024;
@@ -77,10 +80,7 @@ impl Writer {
         let (held, numbers) = self.backlog.append(held, Some(sent)).await;
         let mut held = VecDeque::from(held);
         for (batch, number) in held.iter_mut().zip(numbers.iter().flatten()) {
-            self.shared
-                .queue
-                .spooled((batch.len() - batch.receipts()) as u64, batch.unsettled_bytes().len() as u64);
-            batch.put_on_disk(*number);
+            put_on_disk(&self.shared.queue, batch, *number);
         }
         if refused > 0 {
             self.refused = held.pop_front();
@@ -88,6 +88,7 @@ impl Writer {
         self.resend = held.split_off(in_flight.min(held.len()));
         self.in_flight = held;
         if numbers.is_none() {
+            self.backlog.expect_nothing();
             return false;
         }
         if let Some(refused) = self.refused.take() {
@@ -100,8 +101,9 @@ impl Writer {
         true
     }
 
+    /// Brings what is queued to disk; not for ever, if more comes as fast.
     async fn store_queue(&mut self) {
-        loop {
+        for _ in 0..MAX_STORES {
             let (mut batches, mut bytes) = (Vec::new(), 0);
             while bytes < STORE_BYTES
                 && let Some(batch) = self.shared.queue.take(Wanted::ANYTHING)
@@ -118,9 +120,7 @@ impl Writer {
                 return;
             };
             for (mut batch, number) in batches.into_iter().zip(numbers) {
-                let events = (batch.len() - batch.receipts()) as u64;
-                self.shared.queue.spooled(events, batch.unsettled_bytes().len() as u64);
-                batch.put_on_disk(number);
+                put_on_disk(&self.shared.queue, &mut batch, number);
                 self.return_to_disk(batch);
             }
         }
@@ -146,6 +146,13 @@ impl Writer {
         }
         let batches = self.backlog.read().await;
         self.resend.extend(batches);
+        self.settle_lost();
+    }
+
+    /// What can't be read from disk any more is settled; a flush may wait for that.
+    pub(super) fn settle_lost(&mut self) {
+        let settled = self.backlog.settle_lost();
+        self.shared.queue.settled(&settled, self.oldest_seq());
     }
 
     /// The publisher ends: what is left goes to disk; if there is none, it is given up, and who asks is told.
@@ -157,29 +164,40 @@ impl Writer {
             self.backlog.write_note().await;
             self.backlog.sync().await;
         }
+        self.give_up_rest();
+    }
+
+    /// Gives up what is not on disk, and tells who asks.
+    pub(super) fn give_up_rest(&mut self) {
+        self.shared.queue.close();
         while let Some(batch) = self.shared.queue.take(Wanted::ANYTHING) {
             self.resend.push_back(batch);
         }
         let held =
             self.refused.take().into_iter().chain(self.in_flight.drain(..)).chain(self.resend.drain(..));
-        let (mut events, mut bytes) = (0, 0);
+        let mut settled = Settled::default();
         for mut batch in held.collect::<Vec<_>>() {
             let is_on_disk = batch.on_disk.is_some();
-            while let Some(Settling { stream, bytes: request, receipt }) = batch.settle() {
+            while let Some(Settling { stream, bytes, receipt }) = batch.settle() {
+                settled.add(bytes.len(), is_on_disk, receipt.is_some());
                 if is_on_disk {
-                    events += u64::from(receipt.is_some());
                     self.shared.left_on_disk(receipt);
                 } else {
-                    events += 1;
-                    bytes += request.len() as u64;
-                    self.shared.abandon(stream, request, receipt.as_ref());
+                    self.shared.abandon(stream, bytes, receipt.as_ref());
                 }
             }
         }
         for receipt in self.backlog.take_receipts() {
-            events += 1;
+            settled.add(0, true, true);
             self.shared.left_on_disk(Some(receipt));
         }
-        self.shared.queue.settled(events, bytes, self.oldest_seq());
+        self.shared.queue.settled(&settled, self.oldest_seq());
     }
+}
+
+/// Notes down that a batch is on disk, its unsettled requests from this number on.
+fn put_on_disk(queue: &Queue, batch: &mut Batch, number: u64) {
+    let (events, kept) = (batch.len() as u64, batch.receipts() as u64);
+    queue.spooled(events - kept, batch.unsettled_bytes().len() as u64, kept);
+    batch.put_on_disk(number);
 }

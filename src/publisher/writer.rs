@@ -14,7 +14,7 @@ use super::{
     backlog::{Backlog, SYNC_INTERVAL},
     batch::{Batch, Settling},
     bounds::Bounds,
-    queue::Wanted,
+    queue::{Settled, Wanted},
     reconcile::{Doubt, Doubtful, Fate, fates},
 };
 use crate::{
@@ -187,7 +187,7 @@ impl Writer {
     /// Settles what arrived; what did not, or may not have, is to be sent again.
     fn settle_by(&mut self, fates: &[Fate]) {
         let mut fates = fates.iter();
-        let (mut settled, mut again) = (super::session::Settled::default(), VecDeque::new());
+        let (mut settled, mut again) = (Settled::default(), VecDeque::new());
         for mut batch in std::mem::take(&mut self.in_flight) {
             let mut rest: Option<Batch> = None;
             loop {
@@ -210,7 +210,7 @@ impl Writer {
                 };
                 settled.published += 1;
                 self.backlog.note_settled(on_disk);
-                settled.room(bytes.len(), on_disk.is_some(), receipt.is_some());
+                settled.add(bytes.len(), on_disk.is_some(), receipt.is_some());
                 if let Some(receipt) = receipt {
                     receipt.settle(&outcome);
                 }
@@ -298,6 +298,14 @@ pub(super) fn ended_by(error: StreamError) -> SessionEnd {
     match error {
         StreamError::Refused { reason, .. } => SessionEnd::Refused(reason),
         other => SessionEnd::Lost(other),
+    }
+}
+
+/// A writer that did not come to its end takes what it holds with it: who asks is told.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.give_up_rest();
+        self.shared.stats.ended();
     }
 }
 

@@ -29,6 +29,12 @@ pub fn is_waited_out(error: &str) -> bool {
     WAITED_OUT.contains(&code)
 }
 
+/// Whether an event refused with this error is refused for good: the key is no stream, its user may not write to it,
+/// or the command is wrong. What else a server or a proxy before it may say is no reason to lose an event.
+pub(crate) fn is_final(error: &str) -> bool {
+    matches!(error.split(' ').next(), Some("WRONGTYPE" | "NOPERM" | "ERR"))
+}
+
 pub(super) fn unexpected(what: &str, answer: &Value) -> StreamError {
     let mut answer = format!("{answer:?}");
     if let Some((cut, _)) = answer.char_indices().nth(80) {

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::tape;
 
+/// The longest value and the longest line of a reply: what is asked here is answered with ids.
+const MAX_VALUE_BYTES: u32 = 64 * 1024;
+
 /// One reply, as a piece of the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -24,7 +27,7 @@ pub(crate) struct NotResp(pub String);
 pub(crate) fn next(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, NotResp> {
     let rest = &buffer[at..];
     let Some(line_end) = memchr::memchr(b'\n', rest) else {
-        return if rest.len() > 64 * 1024 { Err(not_resp(rest)) } else { Ok(None) };
+        return if rest.len() > MAX_VALUE_BYTES as usize { Err(not_resp(rest)) } else { Ok(None) };
     };
     let behind = at + line_end + 1;
     let line = at + 1..behind.saturating_sub(2).max(at + 1);
@@ -42,7 +45,7 @@ fn bulk(buffer: &[u8], line: Range<usize>, behind: usize) -> Option<Option<(Repl
     if &buffer[line.clone()] == b"-1" {
         return Some(Some((Reply::Value(behind..behind), behind)));
     }
-    let end = behind.checked_add(tape::count(&buffer[line])? as usize)?;
+    let end = behind + tape::count(&buffer[line]).filter(|len| *len <= MAX_VALUE_BYTES)? as usize;
     Some((buffer.len() >= end + 2).then_some((Reply::Value(behind..end), end + 2)))
 }
 

@@ -50,6 +50,11 @@ impl Wire {
         }
     }
 
+    /// Whether what is written may wait for a flush.
+    pub(crate) fn is_buffered(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     async fn connect(settings: &RedisSettings) -> io::Result<Self> {
         let (host, port) = match &settings.endpoint {
             Endpoint::Unix(path) => return Ok(Self::Unix(UnixStream::connect(path).await?)),

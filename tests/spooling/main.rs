@@ -132,7 +132,6 @@ async fn receipts_of_what_waits_on_disk_are_settled_when_it_arrives() {
     let receipts: Vec<_> =
         (0..300).map(|number| publisher.send(STREAM, &numbered(number)).unwrap()).collect();
     spooled(&publisher, 300).await;
-    assert_eq!(publisher.stats().outstanding, 300, "who asks is remembered, and that is bounded");
     server.start();
     let mut ids = Vec::new();
     for receipt in receipts {

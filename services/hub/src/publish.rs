@@ -275,7 +275,9 @@ fn undelivered(error: &DeliveryError) -> ApiError {
             )
         }
         DeliveryError::Trimmed { .. } => ApiError::new(StatusCode::CONFLICT, "trimmed", error.to_string()),
-        DeliveryError::Abandoned { .. } | DeliveryError::Spooled { .. } => {
+        DeliveryError::Abandoned { .. }
+        | DeliveryError::Spooled { .. }
+        | DeliveryError::Unreadable { .. } => {
             ApiError::unavailable("leaving", "this hub left before redis had the event")
         }
     }

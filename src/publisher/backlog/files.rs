@@ -11,9 +11,11 @@ use crate::{
     publisher::{
         batch::Batch,
         bounds::{Bound, Bounds},
+        queue::Settled,
         reconcile::Doubt,
         record::{self, Stream},
         spool::{Spool, SpoolError},
+        stats::Counters,
     },
     stream::append_connection::Session,
 };
@@ -60,9 +62,11 @@ impl Backlog {
             return None;
         }
         for spool in &spools {
-            self.shared.stats.recovered(spool.recovery());
+            Counters::recovered(spool.recovery());
         }
-        self.figures = Figures::of(&spools);
+        let figures = Figures::of(&spools);
+        self.first = figures.first;
+        self.found(figures);
         self.inherited_end = self.figures.own_end;
         self.shelf = Some(Arc::new(Mutex::new(spools)));
         self.take_up().await
@@ -70,6 +74,10 @@ impl Backlog {
 
     /// Begins with the spool that is first.
     async fn take_up(&mut self) -> Option<Inherited> {
+        self.first = self.figures.first;
+        self.holes.clear();
+        self.rewind();
+        self.is_new = true;
         let read = self.with(|spools| {
             let front = front(spools);
             front.rewind();
@@ -81,9 +89,7 @@ impl Backlog {
             Ok((note, pages))
         });
         let (note, pages) = read.await?;
-        self.first = self.figures.first;
-        self.holes.clear();
-        self.rewind();
+        self.is_new = false;
         self.noted.clear();
         for (name, bound) in note.bounds {
             if let Ok(place) = self.shared.queue.place_of(&name) {
@@ -103,6 +109,9 @@ impl Backlog {
 
     /// Leaves spools of others that are empty; gives what may have been sent of the next that is not.
     pub(in crate::publisher) async fn turn(&mut self) -> Option<Inherited> {
+        if self.is_new {
+            return if is_over(self.failed) { self.take_up().await } else { None };
+        }
         while self.figures.others > 0 && self.figures.front_records == self.unwritten() {
             self.write_note().await;
             // An emptied one leaves its files to the next who comes.
@@ -116,7 +125,7 @@ impl Backlog {
 
     /// The next records as requests, each batch a run of records without a gap.
     pub(in crate::publisher) async fn read(&mut self) -> Vec<Batch> {
-        if !is_over(self.failed) {
+        if self.is_new || !is_over(self.failed) {
             return Vec::new();
         }
         if self.is_rewound {
@@ -129,11 +138,15 @@ impl Backlog {
             if is_rewound {
                 front.rewind();
             }
-            front.read(max_bytes)
+            let from = front.next_read();
+            Ok((from, front.read(max_bytes)?, front.next_read()))
         });
-        let Some(page) = read.await else { return Vec::new() };
+        let Some((from, page, to)) = read.await else { return Vec::new() };
         self.is_rewound = false;
-        self.compose(page.iter())
+        self.pass_lost(from, page.iter().map(|(number, _)| number), to);
+        let batches = self.compose(page.iter());
+        self.report();
+        batches
     }
 
     /// Notes down that a batch of records is about to be sent, and from where on it would be looked for.
@@ -163,6 +176,10 @@ impl Backlog {
     /// Tells the disk which records are settled and which are in doubt.
     pub(in crate::publisher) async fn write_note(&mut self) {
         let name = |place: u16| self.shared.queue.stream(place).name.to_string();
+        if self.is_new {
+            // The spool's own note is not read yet.
+            return;
+        }
         let mut note = Note {
             session: self.session.clone(),
             sent: self.sent,
@@ -177,12 +194,15 @@ impl Backlog {
         self.with(move |spools| front(spools).settle(first, &text)).await;
     }
 
-    /// Tells the disk that all is settled, if it does not know yet.
-    pub(in crate::publisher) async fn clear(&mut self) {
-        if self.is_empty() && self.unwritten() > 0 {
+    /// Tells the disk that all is settled, if it does not know yet; whether it did not.
+    pub(in crate::publisher) async fn clear(&mut self) -> bool {
+        let is_behind = !self.is_new && is_over(self.failed) && self.is_empty() && self.unwritten() > 0;
+        if is_behind {
             self.noted.clear();
             self.write_note().await;
+            self.report();
         }
+        is_behind
     }
 
     /// Notes down that the next records, those of these batches, may have been sent; for an empty backlog.
@@ -266,10 +286,43 @@ impl Backlog {
 
     fn found(&mut self, figures: Figures) {
         self.figures = figures;
-        if self.first < figures.first {
-            // What can't be read any more is passed over by the disk.
-            self.pass_to(figures.first);
+        if figures.lost > self.lost {
+            self.shared.stats.lost_on_disk(figures.lost - self.lost);
         }
+        self.lost = figures.lost;
+        while self.first < figures.first {
+            // What can't be read any more is passed over by the disk.
+            self.give_up(self.first);
+        }
+    }
+
+    /// Settles the records between `from` and `to` that are not on the page read from there: they can't be read any more.
+    fn pass_lost(&mut self, from: u64, page: impl Iterator<Item = u64>, to: u64) {
+        let mut next = from;
+        for number in page.chain([to]) {
+            for lost in next..number {
+                if lost >= self.first && !self.holes.contains(&lost) {
+                    self.give_up(lost);
+                }
+            }
+            next = number + 1;
+        }
+    }
+
+    /// A record can't be read any more.
+    fn give_up(&mut self, number: u64) {
+        let receipt = if self.is_own() { self.receipts.remove(&number) } else { None };
+        if let Some(receipt) = receipt {
+            self.shared.unreadable(&receipt);
+            self.unkept += 1;
+        }
+        self.note_settled(Some(number));
+    }
+
+    /// Tells the queue what was settled on disk without a word from redis.
+    pub(in crate::publisher) fn settle_lost(&mut self) -> Settled {
+        let kept = std::mem::take(&mut self.unkept);
+        Settled { events: kept, kept, ..Settled::default() }
     }
 
     fn fail(&mut self, error: &SpoolError) {

@@ -18,11 +18,22 @@ const NAME_DIGITS: usize = 4;
 pub(super) fn open_all(config: &SpoolConfig) -> Result<VecDeque<Spool>, SpoolError> {
     let dir = &config.dir;
     disk::make_dir(dir)?;
-    let (mut left, mut spare) = (Vec::new(), None);
+    let (mut left, mut spare, mut skipped) = (Vec::new(), None, Vec::new());
     for slot in slots(dir)? {
         let path = path_of(dir, slot);
-        let Some(lock) = SlotLock::try_lock(&path)? else { continue };
-        let spool = Spool::open(lock, path, config)?;
+        let opened = match SlotLock::try_lock(&path) {
+            Ok(None) => continue,
+            Ok(Some(lock)) => Spool::open(lock, path, config),
+            Err(error) => Err(error),
+        };
+        let spool = match opened {
+            Ok(spool) => spool,
+            Err(error) => {
+                // Not a loss for all who share the directory: others are free.
+                skipped.push(error.to_string());
+                continue;
+            }
+        };
         if !spool.is_empty() {
             left.push(spool);
         } else if spare.is_none() {
@@ -35,6 +46,9 @@ pub(super) fn open_all(config: &SpoolConfig) -> Result<VecDeque<Spool>, SpoolErr
             Some(spool) => spool,
             None => make(config)?,
         });
+    }
+    if let Some(own) = left.last_mut() {
+        own.recovery.skipped = skipped;
     }
     Ok(left.into())
 }

@@ -29,6 +29,10 @@ mod model {
     pub(in crate::publisher) struct WaitTimeoutResult(bool);
 
     impl<T> Mutex<T> {
+        pub(in crate::publisher) fn new(value: T) -> Self {
+            Self(sync::Mutex::new(value))
+        }
+
         pub(in crate::publisher) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("a model ends with its first panic")))
         }
@@ -36,7 +40,7 @@ mod model {
 
     impl<T: Default> Default for Mutex<T> {
         fn default() -> Self {
-            Self(sync::Mutex::new(T::default()))
+            Self::new(T::default())
         }
     }
 

@@ -1,5 +1,7 @@
 //! Servers that forbid the questions which tell what has arrived: nothing is lost, and repeats are known to be possible.
 
+use std::time::Duration;
+
 use synapse_rs::{Publisher, RedisSettings, publisher::PublisherConfig};
 use synapse_test_support::{Cut, Fault, Gate, Plan, Proxy, RedisServer};
 
@@ -72,6 +74,27 @@ async fn without_asking_for_a_streams_extent_nothing_is_lost() {
         let (repeats, possible) = broken(rules).await;
         assert!(repeats <= possible, "{repeats} of {possible}, with {rules:?}");
     }
+}
+
+/// More than the sockets' buffers hold: the end of the batch was never on its way.
+#[tokio::test]
+async fn what_was_never_written_is_not_held_possible() {
+    let server = RedisServer::new();
+    admin::<()>(&server, &["ACL", "SETUSER", "some", "on", ">pw", "~*", "+@all", "-xrange"]);
+    let proxy = Proxy::to(&server).await;
+    let settings = RedisSettings::from_url(&proxy.url().replace("//", "//some:pw@")).unwrap();
+    proxy.plan(Plan::new().requests(100_000, Fault::SwallowBoth));
+    let config = PublisherConfig {
+        max_batch_bytes: 64 * 1024 * 1024,
+        response_timeout: Duration::from_millis(150),
+        ..PublisherConfig::default()
+    };
+    let mut ledger = Ledger::new(Publisher::start(settings, config));
+    ledger.padding = 30_000;
+    ledger.send(&STREAMS, 0..1_000);
+    ledger.repeats(&connect(&server).await, "the socket is full").await;
+    let possible = ledger.publisher.stats().possible_duplicates;
+    assert!(0 < possible && possible < 600, "{possible}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn is_waited_out(
     waits(&ledger.publisher, reason).await;
     ledger.send(&["a", "b"], 500..1_000);
     relent().await;
-    let repeats = ledger.repeats(&connect(server).await, reason).await;
+    let repeats = ledger.repeats(&eventually_connected(server).await, reason).await;
     assert_eq!((repeats, ledger.publisher.stats().possible_duplicates), (0, 0), "{reason}");
 }
 
@@ -201,13 +201,23 @@ async fn eventually_connected(server: &RedisServer) -> synapse_rs::stream::Conne
         .await
 }
 
-/// The first half of a batch is refused, the second arrives, and nobody is told: what is absent was refused.
 #[tokio::test]
 async fn what_was_refused_before_a_cut_goes_again_and_what_arrived_does_not() {
+    half_is_refused(None).await;
+}
+
+#[tokio::test]
+async fn events_that_share_an_event_id_are_told_apart_where_some_were_refused() {
+    half_is_refused(Some("0199c9bb-0000-7000-8000-000000000000")).await;
+}
+
+/// The first half of a batch is refused, the second arrives, and nobody is told: what is absent was refused.
+async fn half_is_refused(event_id: Option<&'static str>) {
     let server = RedisServer::new();
     let connection = connect(&server).await;
     let proxy = Proxy::to(&server).await;
     let mut measure = Ledger::new(start_through(&proxy, PublisherConfig::default()));
+    measure.event_id = event_id;
     measure.send(&["measure"], 10..30);
     measure.flush("nothing is wrong").await;
     let request = proxy.passed().request_bytes;
@@ -220,14 +230,16 @@ async fn what_was_refused_before_a_cut_goes_again_and_what_arrived_does_not() {
     proxy.plan(plan.replies(0, Fault::Swallow));
     let (before, mut ledger) =
         (proxy.passed(), Ledger::new(start_through(&proxy, PublisherConfig::default())));
+    ledger.event_id = event_id;
     set(&server, "maxmemory", "1");
     ledger.send(&["refused"], 10..30);
     proxy.until("the first half was answered", |passed| passed.faults == before.faults + 2).await;
     set(&server, "maxmemory", "0");
     gate.open();
-    assert_eq!(ledger.repeats(&connection, "refused, then cut").await, 0);
+    ledger.flush("refused, then cut").await;
     let found: Vec<_> = ledger.found(&connection, "refused").await.iter().filter_map(number).collect();
     assert_eq!(found, (20..30).chain(10..20).collect::<Vec<_>>());
+    ledger.receipts_are_true(&connection, "refused, then cut").await;
     assert_eq!(ledger.publisher.stats().possible_duplicates, 0);
 }
 

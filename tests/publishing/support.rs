@@ -76,13 +76,15 @@ pub(crate) struct Ledger {
     source: String,
     /// So many bytes more in each event.
     pub(crate) padding: usize,
+    /// The same for all.
+    pub(crate) event_id: Option<&'static str>,
     sent: Vec<(String, u64, Receipt)>,
 }
 
 impl Ledger {
     pub(crate) fn new(publisher: Publisher) -> Self {
         let source = publisher.config().source.clone();
-        Self { publisher, source, padding: 0, sent: Vec::new() }
+        Self { publisher, source, padding: 0, event_id: None, sent: Vec::new() }
     }
 
     /// Sends the events of these numbers, to the streams in alternation.
@@ -91,6 +93,9 @@ impl Ledger {
             let mut event = numbered(number);
             if self.padding > 0 {
                 event.set("padding", "x".repeat(self.padding));
+            }
+            if let Some(id) = self.event_id {
+                event.set("event_id", id);
             }
             let receipt = self.publisher.send(stream.as_ref(), &event).unwrap();
             self.sent.push((stream.as_ref().to_owned(), number, receipt));

@@ -36,6 +36,12 @@ fn push(queue: &Queue) -> Result<(), PublishError> {
     queue.push("s", BODY, 1, None)
 }
 
+/// All events of a batch are settled.
+fn all_of(batch: &Batch) -> Settled {
+    let (events, bytes) = (batch.len() as u64, batch.buffered_bytes() as u64);
+    Settled { published: events, events, bytes, ..Settled::default() }
+}
+
 /// A writer that settles at once what it takes, until the queue is closed and empty; gives how many that were.
 fn write(queue: &Queue) -> u64 {
     let mut settled = 0;
@@ -46,9 +52,8 @@ fn write(queue: &Queue) -> u64 {
             queue.end();
             return settled;
         };
-        let (events, bytes) = (batch.len() as u64, batch.buffered_bytes() as u64);
-        settled += events;
-        queue.settled(events, bytes, queue.oldest_seq());
+        settled += batch.len() as u64;
+        queue.settled(&all_of(&batch), queue.oldest_seq());
     }
 }
 
@@ -133,7 +138,7 @@ fn a_flush_wakes_a_writer_that_waits_for_a_whole_batch() {
         });
         block_on(queue.ready(Wanted::A_BATCH));
         let batch = queue.take(Wanted::A_BATCH).expect("somebody waits for it");
-        queue.settled(1, batch.buffered_bytes() as u64, 1);
+        queue.settled(&all_of(&batch), 1);
         flusher.join().unwrap();
         assert!(!queue.is_flushing());
     });

@@ -215,13 +215,11 @@ impl<'a> Wanted<'a> {
     fn is_last(&mut self, entry: &Entry) -> bool {
         let id = entry.fields().find(|(field, _)| *field == b"event_id").map(|(_, id)| id);
         let Some(missing) = self.missing.get_mut(id.unwrap_or_default()) else { return false };
-        let Some(index) = missing.last().copied() else { return false };
-        let is_same =
-            read_pairs(self.events[index].body).is_some_and(|pairs| pairs.into_iter().eq(entry.fields()));
-        if !is_same {
-            return false;
-        }
-        missing.pop();
+        let is_same = |index: &usize| {
+            read_pairs(self.events[*index].body).is_some_and(|pairs| pairs.into_iter().eq(entry.fields()))
+        };
+        let Some(place) = missing.iter().rposition(is_same) else { return false };
+        let index = missing.remove(place);
         self.found[index] = Some(entry.id);
         Some(index) == self.last
     }

@@ -8,6 +8,7 @@
 //! Files are read and written on threads that may wait, one thing at a time.
 
 mod files;
+mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -3,12 +3,14 @@
 //! Callers append whole requests under one short lock. The writer takes whole batches. The
 //! invariants, which hold whenever the lock is free:
 //!
-//! * `events` and `bytes` count what was accepted and is neither settled nor on disk, queued or in flight; they
-//!   exceed the limits by one event at most, and only if it came first.
+//! * `events` and `bytes` count what was accepted and is neither settled nor on disk, queued or in flight, and of what is
+//!   on disk the `kept` events whose receipts somebody holds; they exceed the limits by one event at most, and only if
+//!   it came first.
 //! * `ready_events` and `ready_bytes` are those of the batches in `ready`.
 //! * `asleep` is set while the writer waits, and then `ready` does not hold what it waits for; whoever brings it there
 //!   takes the waker out and wakes the writer. So the writer is woken once, and only when it sleeps.
 
+mod figures;
 mod progress;
 
 use std::{
@@ -26,6 +28,8 @@ use super::{
     record::Stream,
     sync::{Condvar, Mutex, MutexGuard},
 };
+
+pub(super) use figures::{Depth, Settled, Wanted};
 
 /// A writer that has requests in flight is woken when this much has gathered for the next batch.
 pub(super) const WORTH_SENDING_BYTES: usize = 32 * 1024;
@@ -62,7 +66,7 @@ struct State {
     asleep: Option<(Waker, Wanted)>,
     accepted: u64,
     settled_before: u64,
-    /// Accepted, and neither settled nor on disk.
+    /// Accepted, and neither settled nor on disk, but for those kept.
     events: u64,
     bytes: u64,
     /// Of the events: those that are on disk, and count for their receipts.
@@ -73,62 +77,6 @@ struct State {
     flushing: usize,
     closed: bool,
     ended: bool,
-}
-
-/// What the writer waits for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// So many bytes are ready; or any at all, if somebody waits for a flush.
-    bytes: usize,
-    /// The queue is nearly full.
-    crowd: bool,
-}
-
-impl Wanted {
-    /// Anything to send.
-    pub(super) const ANYTHING: Self = Self { bytes: 1, crowd: false };
-    /// Enough for a batch of its own.
-    pub(super) const A_BATCH: Self = Self { bytes: WORTH_SENDING_BYTES, crowd: false };
-    /// A queue that is nearly full.
-    pub(super) const A_CROWD: Self = Self { bytes: usize::MAX, crowd: true };
-}
-
-/// What is settled at once, and the room that it took.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    pub published: u64,
-    pub failed: u64,
-    pub events: u64,
-    pub bytes: u64,
-    /// Of the events: those on disk.
-    pub kept: u64,
-}
-
-impl Settled {
-    /// An event of so many bytes is settled; one that is on disk took room only if it has a receipt.
-    #[inline]
-    pub(super) fn add(&mut self, bytes: usize, is_on_disk: bool, has_receipt: bool) {
-        if is_on_disk {
-            self.events += u64::from(has_receipt);
-            self.kept += u64::from(has_receipt);
-        } else {
-            self.events += 1;
-            self.bytes += bytes as u64;
-        }
-    }
-}
-
-/// What is queued and in flight.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Depth {
-    pub accepted: u64,
-    pub settled_before: u64,
-    pub events: u64,
-    pub bytes: u64,
-    pub kept: u64,
-    pub inherited: u64,
-    pub queued: u64,
-    pub queued_bytes: usize,
 }
 
 impl State {

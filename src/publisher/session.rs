@@ -148,11 +148,8 @@ impl Writer {
         // just before; otherwise the replies come first.
         let is_idle = self.in_flight.is_empty();
         let is_closed = self.shared.queue.is_closed();
-        if !self.resend.is_empty() {
-            // It waits for what is in flight, since it writes to streams that are to be looked up.
-            return None;
-        }
-        if self.may_take() && self.backlog.is_empty() {
+        // What is to be sent again and could not be taken waits for replies: it is for streams to be looked up.
+        if self.may_take() && self.backlog.is_empty() && self.resend.is_empty() {
             let wanted = if is_idle { Wanted::ANYTHING } else { Wanted::A_BATCH };
             return (is_idle || !is_closed).then_some(wanted);
         }

@@ -20,8 +20,9 @@ const STORE_BYTES: usize = 1024 * 1024;
 impl Writer {
     /// Takes up the spool, and what an earlier publisher left in it.
     pub(super) async fn open_backlog(&mut self) {
-        let is_alone = !self.holds_nothing();
-        if let Some(inherited) = self.backlog.open(is_alone).await {
+        // What is in memory would come behind what is on disk.
+        let only_if_empty = !self.holds_nothing();
+        if let Some(inherited) = self.backlog.open(only_if_empty).await {
             self.inherit(inherited);
         }
         if !self.backlog.is_open() {

@@ -15,3 +15,4 @@ mod refusals;
 mod silence;
 mod support;
 mod trimming;
+mod wires;

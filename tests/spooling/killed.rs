@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use synapse_rs::{EntryId, Event, Publisher, RedisSettings, publisher::PublisherConfig};
+use synapse_rs::{Event, Publisher, RedisSettings, publisher::PublisherConfig};
 use synapse_test_support::RedisServer;
 
-use super::{PATIENCE, STREAM, settings, spooling};
+use crate::support::{PATIENCE, STREAM, entries, field, settings, spooling};
 
 /// Set for the process that is to be killed: the address of Redis, the directory of the spool, and its name.
 const CHILD: &str = "SYNAPSE_TEST_SPOOLING_CHILD";
@@ -93,21 +93,11 @@ impl Victim {
 
 /// By process, the numbers of its events on the stream, in the stream's order.
 async fn found(server: &RedisServer) -> BTreeMap<String, Vec<u64>> {
-    let connection = synapse_rs::stream::Connection::open(&settings(server)).await.unwrap();
     let mut found = BTreeMap::<String, Vec<u64>>::new();
-    let mut from = EntryId::MIN;
-    loop {
-        let page = connection.range(STREAM, from, EntryId::MAX, 10_000).await.unwrap();
-        let Some(last) = page.last() else { return found };
-        from = last.id.next();
-        for entry in page {
-            let text = |name: &[u8]| {
-                let value = entry.fields().find(|(field, _)| *field == name).map(|(_, value)| value.to_vec());
-                String::from_utf8(value.unwrap()).unwrap()
-            };
-            found.entry(text(b"process")).or_default().push(text(b"number").parse().unwrap());
-        }
+    for entry in entries(server, STREAM).await {
+        found.entry(field(&entry, "process")).or_default().push(field(&entry, "number").parse().unwrap());
     }
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,61 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test states what must hold")]
 
+mod disks;
 mod killed;
+mod support;
 
 use std::{path::Path, time::Duration};
 
 use synapse_rs::{
-    Event, Publisher, RedisSettings,
+    Publisher,
     publisher::{DeliveryError, PublishError, PublisherConfig, SpoolConfig},
-    stream::{Connection, EntryId},
 };
 use synapse_test_support::{RedisServer, eventually};
 
-const STREAM: &str = "numbers";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn settings(server: &RedisServer) -> RedisSettings {
-    RedisSettings::from_url(&server.url()).unwrap()
-}
-
-fn spooling(dir: &Path) -> PublisherConfig {
-    PublisherConfig { spool: Some(SpoolConfig::new(dir)), ..PublisherConfig::default() }
-}
-
-fn numbered(number: u64) -> Event {
-    Event::new("counted").with("number", number)
-}
-
-async fn numbers(server: &RedisServer, stream: &str) -> Vec<u64> {
-    let connection = Connection::open(&settings(server)).await.unwrap();
-    let entries = connection.range(stream, EntryId::MIN, EntryId::MAX, 1_000_000).await.unwrap();
-    let number = |entry: &synapse_rs::stream::Entry| {
-        let value = entry.fields().find(|(field, _)| *field == b"number").map(|(_, value)| value.to_vec());
-        String::from_utf8(value.unwrap()).unwrap().parse().unwrap()
-    };
-    entries.iter().map(number).collect()
-}
-
-/// These are on the stream, in this order, and nothing else.
-async fn assert_numbers(server: &RedisServer, stream: &str, expected: impl IntoIterator<Item = u64>) {
-    let (found, expected) = (numbers(server, stream).await, expected.into_iter().collect::<Vec<_>>());
-    let same = found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
-    let next =
-        |numbers: &[u64]| numbers.get(same..(same + 5).min(numbers.len())).unwrap_or_default().to_vec();
-    let (found_next, expected_next) = (next(&found), next(&expected));
-    assert!(
-        found == expected,
-        "{stream}: {} instead of {} entries; after {same} there is {found_next:?} instead of {expected_next:?}",
-        found.len(),
-        expected.len()
-    );
-}
-
-async fn spooled(publisher: &Publisher, events: u64) {
-    eventually("the events are on disk", || async { (publisher.stats().spooled == events).then_some(()) })
-        .await;
-}
+use support::*;
 
 #[tokio::test]
 async fn what_redis_cant_take_goes_to_disk_and_comes_back_in_order() {
@@ -312,4 +270,29 @@ async fn receipts_that_fill_the_queue_hold_nobody_up() {
         receipt.await.unwrap();
     }
     assert_numbers(&server, STREAM, 0..=400).await;
+}
+
+/// The next batch writes to a stream that is to be looked up, and waits for one whose replies don't come.
+#[tokio::test]
+async fn a_crowd_goes_to_disk_while_a_batch_waits_for_another() {
+    let server = RedisServer::durable();
+    let dir = tempfile::tempdir().unwrap();
+    let config = PublisherConfig { queue_events: 1_000, ..spooling(dir.path()) };
+    let publisher = Publisher::start(settings(&server), config);
+    publisher.publish("a", &numbered(0)).unwrap();
+    publisher.flush(PATIENCE).await.unwrap();
+    admin(&server, &["CLIENT", "PAUSE", "60000", "WRITE"]);
+    publisher.publish("a", &numbered(1)).unwrap();
+    eventually("it is on its way", || async { (publisher.stats().queued == 0).then_some(()) }).await;
+    let publish = async {
+        for number in 0..5_000 {
+            publisher.publish_when_room("b", &padded(number, 100)).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, publish).await.expect("the disk makes room");
+    admin(&server, &["CLIENT", "UNPAUSE"]);
+    publisher.flush(PATIENCE).await.unwrap();
+    assert_numbers(&server, "b", 0..5_000).await;
+    assert_numbers(&server, "a", 0..2).await;
 }

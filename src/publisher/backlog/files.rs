@@ -6,14 +6,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Arc, Backlog, Figures, Inherited, SYNC_INTERVAL, is_over};
+use super::{Arc, Backlog, Figures, Inherited, SYNC_INTERVAL, is_over, records::store};
 use crate::{
     publisher::{
         batch::Batch,
         bounds::{Bound, Bounds},
         queue::Settled,
         reconcile::Doubt,
-        record::{self, Stream},
         spool::{Spool, SpoolError},
         stats::Counters,
     },
@@ -44,10 +43,10 @@ impl Note {
 }
 
 impl Backlog {
-    /// Takes up the spool, if there is to be one; with `alone`, only if nothing is in it.
+    /// Takes up the spool, if there is to be one; with `only_if_empty`, only if nothing is in it.
     ///
     /// Gives what an earlier publisher may have sent of it.
-    pub(in crate::publisher) async fn open(&mut self, alone: bool) -> Option<Inherited> {
+    pub(in crate::publisher) async fn open(&mut self, only_if_empty: bool) -> Option<Inherited> {
         let config = self.shared.config.spool.clone()?;
         let opened = tokio::task::spawn_blocking(move || Spool::open_all(&config)).await.ok()?;
         let spools = match opened {
@@ -57,7 +56,7 @@ impl Backlog {
                 return None;
             }
         };
-        if alone && !spools.iter().all(Spool::is_empty) {
+        if only_if_empty && !spools.iter().all(Spool::is_empty) {
             self.refused = Some(Instant::now());
             return None;
         }
@@ -310,7 +309,7 @@ impl Backlog {
     }
 
     /// A record can't be read any more.
-    fn give_up(&mut self, number: u64) {
+    pub(super) fn give_up(&mut self, number: u64) {
         let receipt = if self.is_own() { self.receipts.remove(&number) } else { None };
         if let Some(receipt) = receipt {
             self.shared.unreadable(&receipt);
@@ -329,73 +328,8 @@ impl Backlog {
         self.failed = Some(Instant::now());
         self.shared.stats.spool_failed(error);
     }
-
-    /// Records as requests. One that can't be read is given up.
-    fn compose<'a>(&mut self, records: impl Iterator<Item = (u64, &'a [u8])>) -> Vec<Batch> {
-        let is_own = self.figures.others == 0;
-        let mut batches: Vec<Batch> = Vec::new();
-        let (mut expected, mut last) = (None, None::<(&[u8], u16, Stream)>);
-        for (number, bytes) in records {
-            if number < self.first || self.holes.contains(&number) {
-                continue;
-            }
-            let Some((name, fields, body)) = record::split(bytes) else {
-                self.shared.stats.given_up("the spool", &format!("record {number} is not an event"));
-                self.note_settled(Some(number));
-                continue;
-            };
-            if last.as_ref().is_none_or(|(of, ..)| *of != name) {
-                last = self.stream(name).map(|(place, stream)| (name, place, stream));
-            }
-            let Some((_, place, stream)) = &last else {
-                self.shared.stats.given_up("the spool", &format!("record {number} names no stream"));
-                self.note_settled(Some(number));
-                continue;
-            };
-            if expected != Some(number) {
-                batches.push(Batch::from_disk(number));
-            }
-            let batch = batches.last_mut().expect("one was pushed if there was none");
-            let mut count = itoa::Buffer::new();
-            let count = count.format(stream.head.arguments + 2 * fields).as_bytes();
-            // Those of other spools have no receipts.
-            let receipt = if is_own { self.receipts.remove(&number) } else { None };
-            batch.push(&[b"*", count, b"\r\n", &stream.head.text, body], *place, receipt);
-            expected = Some(number + 1);
-        }
-        batches
-    }
-
-    fn stream(&self, name: &[u8]) -> Option<(u16, Stream)> {
-        let place = self.shared.queue.place_of(std::str::from_utf8(name).ok()?).ok()?;
-        Some((place, self.shared.queue.stream(place)))
-    }
 }
 
 fn front(spools: &mut VecDeque<Spool>) -> &mut Spool {
     spools.front_mut().expect("a publisher's own spool is never taken off")
-}
-
-/// Appends batches; with `sent` to a spool that is empty, and the records of the first so many count as read.
-fn store(
-    own: &mut Spool,
-    batches: &[Batch],
-    streams: &[Stream],
-    sent: Option<usize>,
-) -> Result<Vec<u64>, SpoolError> {
-    let mut number = own.end();
-    let mut numbers = Vec::with_capacity(batches.len());
-    for batch in batches {
-        numbers.push(number);
-        number += batch.len() as u64;
-    }
-    own.append(batches.iter().flat_map(Batch::requests).map(|(place, request)| {
-        let stream = &streams[usize::from(place)];
-        [&*stream.label, stream.count(request), stream.body(request)]
-    }))?;
-    if let Some(sent) = sent {
-        own.rewind();
-        own.skip(batches[..sent].iter().map(|batch| batch.len() as u64).sum());
-    }
-    Ok(numbers)
 }

@@ -3,18 +3,36 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
-    process::Command,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::pki_types::PrivateKeyDer;
 
-use synapse_rs::{Publisher, RedisSettings, publisher::PublisherConfig};
+use synapse_rs::{
+    Event, Publisher, RedisSettings,
+    publisher::{PublisherConfig, SpoolConfig},
+};
 use synapse_test_support::{RedisServer, eventually, free_port};
 
-use super::*;
+use crate::support::*;
+
+fn padded(number: u64, bytes: usize) -> Event {
+    numbered(number).with("padding", "x".repeat(bytes))
+}
+
+/// Runs a test on one thread, as the Python module does; a writer that spins there hangs everything.
+fn on_one_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+        done.send(()).unwrap();
+    });
+    let ended = is_done.recv_timeout(Duration::from_secs(25));
+    assert!(ended != Err(mpsc::RecvTimeoutError::Timeout), "the runtime hangs: a task never yields");
+    thread.join().unwrap();
+}
 
 /// While one batch is in flight, the next begins a new stream and a third is ready.
 #[test]
@@ -24,7 +42,7 @@ fn a_new_stream_behind_a_batch_in_flight_does_not_stop_the_world() {
         let publisher = Publisher::start(settings(&server), PublisherConfig::default());
         publisher.publish("a", &numbered(0)).unwrap();
         publisher.flush(PATIENCE).await.unwrap();
-        admin(&server, &["CLIENT", "PAUSE", "300", "WRITE"]);
+        admin::<()>(&server, &["CLIENT", "PAUSE", "300", "WRITE"]);
         publisher.publish("a", &numbered(1)).unwrap();
         eventually("it is in flight", || async { (publisher.stats().queued == 0).then_some(()) }).await;
         for number in 0..700 {
@@ -42,11 +60,16 @@ fn a_crowd_of_receipts_does_not_stop_the_world() {
         let server = RedisServer::new();
         let dir = tempfile::tempdir().unwrap();
         // Two batches of those on disk are on their way at once.
-        let config = PublisherConfig { queue_events: 100, max_batch_bytes: 4096, ..spooling(dir.path()) };
+        let config = PublisherConfig {
+            queue_events: 100,
+            max_batch_bytes: 4096,
+            spool: Some(SpoolConfig::new(dir.path())),
+            ..PublisherConfig::default()
+        };
         let publisher = Publisher::start(settings(&server), config);
         publisher.publish(STREAM, &numbered(0)).unwrap();
         publisher.flush(PATIENCE).await.unwrap();
-        admin(&server, &["CLIENT", "PAUSE", "300", "WRITE"]);
+        admin::<()>(&server, &["CLIENT", "PAUSE", "300", "WRITE"]);
         let receipts: Vec<_> =
             (1..=80).map(|number| publisher.send(STREAM, &numbered(number)).unwrap()).collect();
         for receipt in receipts {
@@ -60,16 +83,11 @@ fn a_crowd_of_receipts_does_not_stop_the_world() {
 #[tokio::test]
 async fn a_slow_socket_under_tls_gets_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-keyout", &path("key.pem"), "-out", &path("cert.pem")])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let certificate = CertificateDer::from_pem_file(path("cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(path("key.pem")).unwrap();
+    let certificate_file = dir.path().join("cert.pem");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate_file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let certificate = made.cert.der().clone();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -94,7 +112,8 @@ async fn a_slow_socket_under_tls_gets_nothing_twice() {
         }
     });
     let settings =
-        RedisSettings::from_url(&format!("rediss://localhost:{port}/?ca={}", path("cert.pem"))).unwrap();
+        RedisSettings::from_url(&format!("rediss://localhost:{port}/?ca={}", certificate_file.display()))
+            .unwrap();
     let config = PublisherConfig { max_batch_bytes: 24 * 1024 * 1024, ..PublisherConfig::default() };
     // One batch each; one of these sizes ends where the socket is full and TLS still has room.
     for events in (130..360).step_by(3) {

@@ -113,6 +113,11 @@ impl EntryId {
 }
 
 impl EntryId {
+    /// The id that this text of the server's is, if it is one.
+    pub(crate) fn from_bytes(text: &[u8]) -> Option<Self> {
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
     /// The greatest id less than this one; itself for [`EntryId::MIN`].
     pub const fn previous(self) -> Self {
         match self.seq.checked_sub(1) {

@@ -67,8 +67,7 @@ impl Bounds {
     pub(super) fn keep(&mut self, replies: &[u8]) {
         for place in self.touched.drain(..) {
             let latest = std::mem::take(&mut self.latest[usize::from(place)]);
-            let id = std::str::from_utf8(&replies[latest]).ok().and_then(|text| text.parse().ok());
-            let Some(id) = id else { continue };
+            let Some(id) = EntryId::from_bytes(&replies[latest]) else { continue };
             let bound = &mut self.streams[usize::from(place)];
             *bound = Some(Bound { id, removed: bound.and_then(|bound| bound.removed) });
         }

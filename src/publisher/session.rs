@@ -9,7 +9,7 @@ use super::{
     DeliveryError,
     backlog::SYNC_INTERVAL,
     batch::{Batch, Settling},
-    queue::{Settled, Wanted},
+    queue::{Queue, Settled, Wanted},
     writer::{SessionEnd, Writer, ended_by, thinned},
 };
 use crate::stream::{
@@ -292,7 +292,7 @@ impl Writer {
                 settled.published += 1;
                 settled.add(bytes.len(), on_disk.is_some(), receipt.is_some());
                 if let Some(receipt) = receipt {
-                    receipt.settle(&entry_id(&replies[range.clone()]));
+                    receipt.settle(&entry_id(stream, &replies[range.clone()], &self.shared.queue));
                 }
                 self.bounds.acknowledged(stream, range);
                 self.backlog.note_settled(on_disk);
@@ -340,13 +340,10 @@ impl Writer {
     }
 }
 
-fn entry_id(text: &[u8]) -> Result<EntryId, DeliveryError> {
-    let id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    id.ok_or_else(|| DeliveryError::Refused {
-        stream: String::new(),
-        reason: format!(
-            "the server answered with {:?}, which is not an entry id",
-            String::from_utf8_lossy(text)
-        ),
+/// The id of the entry that an event became.
+fn entry_id(stream: u16, text: &[u8], queue: &Queue) -> Result<EntryId, DeliveryError> {
+    EntryId::from_bytes(text).ok_or_else(|| DeliveryError::Refused {
+        stream: queue.stream(stream).name.to_string(),
+        reason: format!("redis answered {:?}, which is not an entry id", String::from_utf8_lossy(text)),
     })
 }

@@ -159,10 +159,10 @@ fn read_extent(reply: &Reply) -> Option<Extent> {
             (b"length", Some(Token::Integer(value))) => length = value.unsigned_abs(),
             (b"entries-added", Some(Token::Integer(value))) => added = Some(value.unsigned_abs()),
             (b"last-generated-id", Some(Token::Bulk { .. })) => {
-                extent.last_generated_id = entry_id(reply.text(index + 1))?;
+                extent.last_generated_id = EntryId::from_bytes(reply.text(index + 1))?;
             }
             (b"first-entry", Some(Token::Array(_))) => {
-                extent.first_id = Some(entry_id(reply.text(index + 2))?);
+                extent.first_id = Some(EntryId::from_bytes(reply.text(index + 2))?);
                 break;
             }
             _ => {}
@@ -170,8 +170,4 @@ fn read_extent(reply: &Reply) -> Option<Extent> {
     }
     extent.removed = added.map(|added: u64| added.saturating_sub(length));
     Some(extent)
-}
-
-fn entry_id(text: &[u8]) -> Option<EntryId> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }

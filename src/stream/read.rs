@@ -116,7 +116,7 @@ impl Walk<'_> {
             if self.array()? != 2 {
                 return None;
             }
-            let id = std::str::from_utf8(self.bulk()?).ok()?.parse().ok()?;
+            let id = EntryId::from_bytes(self.bulk()?)?;
             let values = self.array()?;
             let first = self.at;
             for _ in 0..values {

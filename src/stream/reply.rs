@@ -68,10 +68,7 @@ pub(super) fn text(value: &Value, what: &str) -> Result<String, StreamError> {
 
 pub(super) fn entry_id(value: &Value, what: &str) -> Result<EntryId, StreamError> {
     match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| unexpected(what, value)),
+        Value::BulkString(bytes) => EntryId::from_bytes(bytes).ok_or_else(|| unexpected(what, value)),
         other => Err(unexpected(what, other)),
     }
 }

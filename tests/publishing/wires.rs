@@ -196,42 +196,48 @@ fn command(buffer: &[u8]) -> Option<(Vec<String>, usize)> {
     (buffer.len() >= at).then_some((arguments, at))
 }
 
+/// A server that is no redis: it says this to events, and after that reads on or reads nothing any more.
+fn liar(to_event: String, reads_on: bool) -> RedisSettings {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = socket.read(&mut bytes) {
+                let request = String::from_utf8_lossy(&bytes[..count]);
+                let is_event = request.contains("XADD");
+                let answer = match () {
+                    () if request.contains("PING") => "+PONG\r\n",
+                    () if is_event => &to_event,
+                    () => "-ERR no such key\r\n",
+                };
+                if socket.write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+                if is_event && !reads_on {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            }
+        }
+    });
+    RedisSettings::from_url(&format!("redis://127.0.0.1:{port}")).unwrap()
+}
+
 /// Something that is not redis answers requests which it has not been sent.
 #[test]
 fn replies_to_what_was_not_sent_do_not_stop_the_world() {
     on_one_thread(|| async {
         const EVENTS: u64 = 600;
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for socket in listener.incoming() {
-                let mut socket = socket.unwrap();
-                let mut bytes = [0; 4096];
-                while let Ok(count) = socket.read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-                    let answer = match () {
-                        () if count == 0 => break,
-                        () if text.contains("PING") => "+PONG\r\n".to_owned(),
-                        () if text.contains("XADD") => "$3\r\n1-1\r\n".repeat(600),
-                        () => "-ERR no such key\r\n".to_owned(),
-                    };
-                    if socket.write_all(answer.as_bytes()).is_err() {
-                        break;
-                    }
-                    if text.contains("XADD") {
-                        std::thread::sleep(Duration::from_mins(1));
-                    }
-                }
-            }
-        });
         let config = PublisherConfig { max_batch_bytes: 32 * 1024 * 1024, ..PublisherConfig::default() };
-        let settings = RedisSettings::from_url(&format!("redis://127.0.0.1:{port}")).unwrap();
-        let publisher = Publisher::start(settings, config);
+        let publisher = Publisher::start(liar("$3\r\n1-1\r\n".repeat(600), false), config);
         for number in 0..EVENTS {
             publisher.publish(STREAM, &padded(number, 20_000)).unwrap();
         }
-        let _ = publisher.flush(Duration::from_secs(2)).await;
-        let _ = publisher.close(Duration::from_millis(100)).await;
+        publisher.flush(Duration::from_secs(2)).await.unwrap_err();
+        publisher.close(Duration::from_millis(100)).await.unwrap_err();
         assert!(publisher.has_ended());
         assert!(publisher.stats().published < EVENTS, "not all was written: {:?}", publisher.stats());
     });
@@ -241,35 +247,12 @@ fn replies_to_what_was_not_sent_do_not_stop_the_world() {
 #[test]
 fn an_answer_that_is_no_id_is_not_counted_as_published() {
     on_one_thread(|| async {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for socket in listener.incoming() {
-                let mut socket = socket.unwrap();
-                let mut bytes = [0; 4096];
-                while let Ok(count) = socket.read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-                    let answer = if text.contains("PING") || text.contains("XADD") {
-                        "+OK\r\n"
-                    } else {
-                        "-ERR no such key\r\n"
-                    };
-                    if count == 0 || socket.write_all(answer.as_bytes()).is_err() {
-                        break;
-                    }
-                }
-            }
-        });
-        let settings = RedisSettings::from_url(&format!("redis://127.0.0.1:{port}")).unwrap();
-        let publisher = Publisher::start(settings, PublisherConfig::default());
+        let publisher = Publisher::start(liar("+OK\r\n".to_owned(), true), PublisherConfig::default());
         let receipt = publisher.send(STREAM, &numbered(1)).unwrap();
-        let flushed = publisher.flush(Duration::from_secs(1)).await;
-        let outcome = receipt.outcome();
-        assert!(
-            flushed.is_err() || matches!(outcome, Some(Ok(_))),
-            "the flush says {flushed:?}, the receipt {outcome:?}, {:?}",
-            publisher.stats()
-        );
+        publisher.flush(Duration::from_secs(1)).await.unwrap_err();
+        let stats = publisher.stats();
+        assert_eq!((receipt.outcome(), stats.published), (None, 0), "{stats:?}");
+        assert!(stats.last_error.unwrap().contains("is it redis?"));
     });
 }
 

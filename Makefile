@@ -23,6 +23,7 @@ ROOT := $(CURDIR)
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
+FREE_THREADED := $(ROOT)/.venv-free-threaded
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,\
 	$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 NEED := .ci/need
@@ -64,6 +65,17 @@ test-loom: rust ## The hand-over to the publisher's writer in every order in whi
 
 test-python: module redis ## Tests of the Python module alone
 	$(BIN)/pytest tests/python
+
+# Not among `make test`: there are distributions without one, Debian among them.
+test-free-threaded: rust redis ## Tests of the Python module in a CPython without the GIL (PYTHON=python3.14t)
+	@$(PYTHON) -c 'import sysconfig, sys; sys.exit(not sysconfig.get_config_var("Py_GIL_DISABLED"))' || \
+		{ echo "error: $(PYTHON) has a GIL; give one without by PYTHON=python3.14t, say"; exit 1; }
+	test -x $(FREE_THREADED)/bin/python || $(PYTHON) -m venv $(FREE_THREADED)
+	$(FREE_THREADED)/bin/python -m pip install --upgrade 'pip>=25.1'
+	$(FREE_THREADED)/bin/python -m pip install --group test
+	VIRTUAL_ENV=$(FREE_THREADED) PYO3_PYTHON=$(FREE_THREADED)/bin/python \
+		$(FREE_THREADED)/bin/maturin develop --group test --locked --quiet --target-dir $(TARGET_DIR)/free-threaded
+	$(FREE_THREADED)/bin/pytest tests/python
 
 test-e2e: module test-binaries redis node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
@@ -111,8 +123,9 @@ module-release: tools
 ##@ Measure it
 bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
 
-bench-publish: module-release redis ## Publishing alone
-	PYTHONPATH=tests:benches $(BIN)/python benches/publish.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
+bench-publish: module-release rust redis ## Publishing alone
+	cargo build --package spool-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests:benches $(BIN)/python benches/publish.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
 
 bench-instructions: module-release rust redis valgrind ## Instructions per event, beside the committed baseline
 	cargo build --package hot-paths --locked --release
@@ -131,7 +144,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
-.PHONY: run test test-binaries test-rust test-loom test-python test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+.PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
 	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
@@ -166,7 +179,7 @@ peers: node benches/peers/node_modules/.package-lock.json
 
 clean: ## Removes all that was built and installed here
 	cargo clean
-	rm -rf .venv dist tests/clients/node_modules benches/peers/node_modules python/synapse_rs/*.so
+	rm -rf .venv .venv-free-threaded dist tests/clients/node_modules benches/peers/node_modules python/synapse_rs/*.so
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find $(PYTHON_FILES) -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -40,6 +40,7 @@ pub mod replay;
 pub mod retention;
 pub mod shutdown;
 pub mod stream;
+mod sync;
 pub mod tail;
 
 #[cfg(feature = "python")]

@@ -26,7 +26,6 @@ mod session;
 mod spool;
 mod stats;
 mod storing;
-mod sync;
 mod writer;
 
 use std::{

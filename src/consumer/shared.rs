@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
     sync::Notify,
@@ -30,6 +29,7 @@ use crate::{
     filter::reach,
     shutdown::Shutdown,
     stream::{Entry, EntryId, SharedConnection, read::Member},
+    sync::Mutex,
 };
 
 /// How many entries may be in hand at once, those that wait to be delivered again included.

@@ -17,11 +17,10 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Shared, batch::Batch, bounds::Bound, receipt::ReceiptState, reconcile::Doubt, spool::Spool};
-use crate::stream::append_connection::Session;
+use crate::{stream::append_connection::Session, sync::Mutex};
 
 /// How often what is on disk is made to survive a power failure.
 pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(200);

@@ -21,13 +21,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{
-    Full, PublishError, PublisherConfig,
-    batch::Batch,
-    receipt::ReceiptState,
-    record::Stream,
-    sync::{Condvar, Mutex, MutexGuard},
-};
+use super::{Full, PublishError, PublisherConfig, batch::Batch, receipt::ReceiptState, record::Stream};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub(super) use figures::{Depth, Settled, Wanted};
 

@@ -5,14 +5,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::{
-    DeliveryError,
+use super::DeliveryError;
+use crate::{
+    stream::EntryId,
     sync::{Condvar, Mutex},
 };
-use crate::stream::EntryId;
 
 /// What an event became: its entry's id, or why it was given up.
 pub type Outcome = Result<EntryId, DeliveryError>;
@@ -60,12 +60,11 @@ impl Receipt {
 
     /// Waits in this thread until the outcome is known; `None` if `timeout` passes first.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Outcome> {
+        // None: too far off to come.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut inner = self.state.inner.lock();
-        match timeout {
-            Some(timeout) => {
-                self.state.settled.wait_while_for(&mut inner, |inner| inner.outcome.is_none(), timeout);
-            }
-            None => self.state.settled.wait_while(&mut inner, |inner| inner.outcome.is_none()),
+        while inner.outcome.is_none() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            inner = self.state.settled.wait(inner, deadline);
         }
         inner.outcome.clone()
     }

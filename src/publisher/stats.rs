@@ -1,7 +1,6 @@
 //! What a publisher has done so far: for `stats()`, for the log and for Prometheus.
 
 use metrics::{counter, gauge};
-use parking_lot::Mutex;
 use serde::Serialize;
 use tracing::{error, info, warn};
 
@@ -9,6 +8,7 @@ use super::{
     queue::Depth,
     spool::{Recovery, SpoolError},
 };
+use crate::sync::Mutex;
 
 /// What was published so far, and what waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -93,8 +93,13 @@ pub(super) fn each<'py>(
     mut with: impl FnMut(&Bound<'py, PyAny>, &Bound<'py, PyAny>) -> PyResult<()>,
 ) -> PyResult<()> {
     let size = dict.len();
+    // Without the GIL another thread can change it between any two steps.
+    #[cfg(Py_GIL_DISABLED)]
+    let members = dict.copy()?;
+    #[cfg(not(Py_GIL_DISABLED))]
+    let members = dict;
     // The iterator panics where it would have to look beyond what there was.
-    for (key, value) in dict.iter().take(size) {
+    for (key, value) in members.iter().take(size) {
         with(&key, &value)?;
         if dict.len() != size {
             return Err(not_an_event("a dict was changed while it was written; publish a copy of it"));

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use pyo3::{
@@ -54,6 +54,9 @@ pub(super) fn of_object<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Boun
 fn from_dict<'py>(object: &Bound<'py, PyAny>, shape: &Shape) -> PyResult<Option<Bound<'py, PyDict>>> {
     let (py, names) = (object.py(), &shape.names);
     let Ok(dict) = object.getattr(name!(py, "__dict__"))?.cast_into::<PyDict>() else { return Ok(None) };
+    // Without the GIL another thread can change it between any two steps.
+    #[cfg(Py_GIL_DISABLED)]
+    let dict = dict.copy()?;
     // Names are interned, so that the same text is the same object.
     let fits = dict.len() == names.len() && dict.iter().zip(names).all(|((key, _), name)| key.is(name));
     if !fits {
@@ -130,8 +133,12 @@ struct Known {
 /// How many classes are known at most; a program that makes classes as it goes begins anew.
 const MAX_CLASSES: usize = 1024;
 
-/// Held only for moments, with the interpreter attached and no Python code run: so nobody holds it at a fork.
+/// Held only for moments in which no object's end and no Python code is run: so nobody holds it at a fork.
 static CLASSES: Mutex<Option<HashMap<usize, Known>>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<HashMap<usize, Known>>> {
+    CLASSES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Found out once: what is done to a class later does not count.
 fn shape_of(class: &Bound<'_, PyType>) -> PyResult<Arc<Shape>> {
@@ -141,20 +148,25 @@ fn shape_of(class: &Bound<'_, PyType>) -> PyResult<Arc<Shape>> {
     }
     let shape = Arc::new(find(class)?);
     let known = Known { class: PyWeakrefReference::new(class.as_any())?.unbind(), shape: shape.clone() };
-    let mut classes = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
-    let classes = classes.get_or_insert_default();
-    if classes.len() >= MAX_CLASSES {
-        classes.clear();
-    }
-    classes.insert(address, known);
+    let mut guard = lock();
+    let classes = guard.get_or_insert_default();
+    let gone = if classes.len() >= MAX_CLASSES { std::mem::take(classes) } else { HashMap::new() };
+    let before = classes.insert(address, known);
+    // What they held ends when the lock is free.
+    drop(guard);
+    drop((gone, before));
     Ok(shape)
 }
 
 fn known(class: &Bound<'_, PyType>, address: usize) -> Option<Arc<Shape>> {
-    let classes = CLASSES.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = classes.as_ref()?.get(&address)?;
-    let is_same = known.class.bind(class.py()).upgrade().is_some_and(|same| same.is(class));
-    is_same.then(|| known.shape.clone())
+    let py = class.py();
+    let (known, shape) = {
+        let classes = lock();
+        let known = classes.as_ref()?.get(&address)?;
+        (known.class.clone_ref(py), known.shape.clone())
+    };
+    let is_same = known.bind(py).upgrade().is_some_and(|same| same.is(class));
+    is_same.then_some(shape)
 }
 
 fn find(class: &Bound<'_, PyType>) -> PyResult<Shape> {

@@ -151,7 +151,8 @@ async def test_after_an_exception_the_events_of_a_batch_come_one_by_one(redis_se
             again.append([(event["version"], event.deliveries) for event in batch])
             if len(again) == 3:
                 break
-        assert again == [[("0", 2)], [("1", 2)], [("2", 2)]]
+        # Given back one by one as well, in an order that is the interpreter's.
+        assert sorted(again) == [[("0", 2)], [("1", 2)], [("2", 2)]]
 
 
 async def test_closing_ends_a_loop_that_waits_for_news(redis_server: RedisServer) -> None:

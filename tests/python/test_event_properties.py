@@ -13,7 +13,7 @@ import synapse_rs
 from harness.redis_server import RedisServer
 
 STREAM = "things"
-KNOWN = {"event", "timestamp", "source", "event_id", "correlation_id", "traceparent", "_strings"}
+KNOWN = {"event", "timestamp", "source", "event_id", "correlation_id", "traceparent", "user_id", "_strings"}
 """Fields with a meaning of their own on every stream, and the codec's own."""
 ADDED = ("timestamp", "source", "event_id")
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::{
         stats::Counters,
     },
     stream::append_connection::Session,
+    sync::Mutex,
 };
 
 /// About so many bytes of what may have been sent are read at once.

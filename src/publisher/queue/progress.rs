@@ -29,14 +29,10 @@ impl Queue {
             if over(depth) || state.ended {
                 return over(depth);
             }
-            match deadline {
-                None => self.progress.wait(&mut state),
-                Some(deadline) => {
-                    if self.progress.wait_until(&mut state, deadline).timed_out() {
-                        return false;
-                    }
-                }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
             }
+            state = self.progress.wait(state, deadline);
         }
     }
 

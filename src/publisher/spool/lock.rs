@@ -18,14 +18,13 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use parking_lot::Mutex;
 use rustix::{
     fs::{FlockOperation, fcntl_lock},
     io::Errno,
 };
 
 use super::{SpoolError, disk};
-use crate::fork;
+use crate::{fork, sync::Mutex};
 
 const NAME: &str = "lock";
 

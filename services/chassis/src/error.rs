@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use synapse_rs::stream::StreamError;
 
 /// An error that a client is told: `{"error": {"code": "…", "message": "…"}}` with a fitting status.
@@ -26,17 +26,30 @@ pub struct ApiError {
     pub code: &'static str,
     /// What is wrong and what to do, for people.
     pub message: String,
+    /// The part of the request that is wrong, for example `taskData.title`.
+    pub field: Option<String>,
 }
 
 impl ApiError {
     /// An error with its status, code and message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), field: None }
     }
 
     /// 400: the request can't be understood; the message names what and how it should be.
     pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 400: a part of the request is not as it should be; the message names it too.
+    pub fn bad_field(field: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        let field = field.into();
+        Self::bad_request("invalid_request", format!("{field}: {reason}")).at(field)
+    }
+
+    /// The same, with the part of the request that is wrong.
+    pub fn at(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 
     /// 404: there is no such thing.
@@ -57,9 +70,19 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    fn name_field(&self, body: &mut Value) {
+        if let Some(field) = &self.field {
+            body["field"] = field.as_str().into();
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut reason = json!({ "code": self.code, "message": self.message });
+        self.name_field(&mut reason);
+        let body = json!({ "error": reason });
         let mut response = (self.status, Json(body)).into_response();
         match self.status {
             StatusCode::UNAUTHORIZED => {
@@ -83,7 +106,8 @@ pub async fn flat(mut response: Response) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
-    let body = json!({ "error": error.message, "code": error.code });
+    let mut body = json!({ "error": error.message, "code": error.code });
+    error.name_field(&mut body);
     (parts.status, parts.headers, Json(body)).into_response()
 }
 

@@ -4,6 +4,7 @@
 //!
 //! * [`settings`]: variables and flags, each checked before any port is bound.
 //! * [`identity`]: who is asking, and which requests are let in at all.
+//! * [`request`]: what clients may write in queries and bodies.
 //! * [`error`]: errors as a client of the HTTP face sees them.
 //! * [`serve`]: HTTP/1.1 over plain TCP, with limits.
 //! * [`health`]: `/health`, `/ready`, `/metrics`.
@@ -16,6 +17,7 @@
 pub mod error;
 pub mod health;
 pub mod identity;
+pub mod request;
 mod run;
 pub mod serve;
 pub mod service;

@@ -10,7 +10,10 @@ use axum::{
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{
+    error::ApiError,
+    request::{Query, cut},
+};
 use synapse_rs::{
     EntryId,
     dead_letters::{self as letters, Heap, Letter, MAX_IDS, Selection, Sorting, Task},
@@ -23,7 +26,7 @@ use crate::{
     jobs::{Record, Work},
     messages::raw,
     replay::answer,
-    request::{Names, Query, check_limit, check_text, cut, moment, optional_json},
+    request::{Names, check_limit, check_text, moment},
     streams::no_such_stream,
 };
 
@@ -206,7 +209,7 @@ pub async fn replay(
     request: Request,
 ) -> Result<Response, ApiError> {
     Query::read(request.uri().query(), &[])?;
-    let asked: Option<ReplayLetters> = optional_json(&hub, request).await?;
+    let asked: Option<ReplayLetters> = hub.bodies.optional_json(request).await?;
     let asked = asked.unwrap_or_default();
     let selection = &selection(&names, &asked)?;
     let description = json!({

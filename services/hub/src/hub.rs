@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use synapse_chassis::{error::ApiError, service::Service, telemetry::Metrics};
+use synapse_chassis::{error::ApiError, request::Bodies, service::Service, telemetry::Metrics};
 use synapse_rs::{
     Publisher,
     publisher::PublisherConfig,
@@ -35,8 +35,8 @@ pub struct Hub {
     pub publishing: TaskTracker,
     /// Replays.
     pub jobs: Jobs,
-    /// Memory for the bodies of requests, in KiB.
-    pub bodies: Arc<Semaphore>,
+    /// Reads the bodies of requests.
+    pub bodies: Bodies,
     /// Begins the drain.
     pub shutdown: Shutdown,
     /// Where gauges that come and go are shown.
@@ -58,7 +58,7 @@ impl Hub {
             publisher: Publisher::start(service.common.redis.clone(), config),
             publishing: TaskTracker::new(),
             jobs: Jobs::new(redis.clone(), settings.max_replays, service.shutdown.clone()),
-            bodies: Arc::new(Semaphore::new(settings.bodies_bytes >> 10)),
+            bodies: Bodies::new(settings.max_body_bytes, settings.bodies_bytes),
             shutdown: service.shutdown.clone(),
             metrics: service.metrics().cloned(),
             asking: Semaphore::new(CONCURRENT),

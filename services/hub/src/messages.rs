@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use http::Uri;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{error::ApiError, request::Query};
 use synapse_rs::{
     EntryId, Filter,
     event::decode::{Decoded, decode},
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::{
     hub::Hub,
-    request::{Names, Query, moment},
+    request::{Names, moment},
     streams::no_such_stream,
 };
 

@@ -10,7 +10,10 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{
+    error::ApiError,
+    request::{Query, parse},
+};
 use synapse_rs::{
     Event,
     event::encode::{InvalidEvent, Limits, encode},
@@ -23,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     hub::Hub,
     integers, metrics,
-    request::{Names, Query, body, check_json, check_writable, parse},
+    request::{Names, check_writable},
 };
 
 /// What became of the events.
@@ -101,21 +104,19 @@ pub async fn publish(
 ) -> Result<Response, ApiError> {
     Query::read(request.uri().query(), &[])?;
     check_writable(&names.stream)?;
-    check_json(request.headers())?;
     let _publishing = hub.publishing.token();
-    let (body, _memory) = body(&hub, request).await?;
-    let mut events = match read(&body, hub.settings.max_events)? {
+    let body = hub.bodies.json(request).await?;
+    let mut events = match read(&body.bytes, hub.settings.max_events)? {
         Ok(events) => events,
         Err(invalid) => return Ok(invalid),
     };
-    if let Some(found) = integers::too_large(&body) {
+    if let Some(found) = integers::too_large(&body.bytes) {
         let message = format!(
             "{} has the integer {}, which no integer here can hold (-2^63 to 2^64-1); send it as text",
             found.field, found.digits
         );
         return Ok(invalid(found.index, &found.field, &message));
     }
-    drop(body);
     let event_ids: Vec<_> = events.iter_mut().map(event_id).collect();
     if let Some(invalid) = first_invalid(&names.stream, &events) {
         return Ok(invalid);

@@ -10,14 +10,17 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{
+    error::ApiError,
+    request::{Query, cut, parse_object},
+};
 use synapse_rs::{EntryId, Filter, replay, stream::DEAD_LETTER_SUFFIX};
 use utoipa::ToSchema;
 
 use crate::{
     hub::Hub,
     jobs::{self, Record, Work},
-    request::{Query, body, check_json, check_limit, check_name, check_writable, cut, moment, parse_object},
+    request::{check_limit, check_name, check_writable, moment},
     streams::no_such_stream,
 };
 
@@ -113,10 +116,7 @@ fn last_at(text: &str) -> Result<EntryId, ApiError> {
 )]
 pub async fn start(State(hub): State<Arc<Hub>>, request: Request) -> Result<Response, ApiError> {
     Query::read(request.uri().query(), &[])?;
-    check_json(request.headers())?;
-    let (body, memory) = body(&hub, request).await?;
-    let request: ReplayRequest = parse_object(&body)?;
-    drop((body, memory));
+    let request: ReplayRequest = parse_object(&hub.bodies.json(request).await?.bytes)?;
     let asked = serde_json::to_value(&request).unwrap_or_default();
     let request = request.read(hub.settings.retention.hard_limit)?;
     let place = hub.jobs.place()?;

@@ -4,11 +4,9 @@ use axum::Json;
 use http::Uri;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{error::ApiError, request::Query};
 use synapse_rs::event::schema::{self, EventSchema, FieldSchema, Kind};
 use utoipa::ToSchema;
-
-use crate::request::Query;
 
 /// The known events.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,10 +2,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use synapse_chassis::settings::{About, Environment, SettingError};
+use synapse_chassis::{
+    request::READ_FACTOR,
+    settings::{About, Environment, SettingError},
+};
 use synapse_rs::{retention::RetentionPolicy, stream};
-
-use crate::request::READ_FACTOR;
 
 synapse_chassis::variables! {
     /// What the hub reads.

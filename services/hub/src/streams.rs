@@ -6,18 +6,17 @@ use axum::{Json, extract::State};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Uri;
 use serde::Serialize;
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{
+    error::ApiError,
+    request::{Query, cut},
+};
 use synapse_rs::{
     EntryId,
     stream::{Connection, GroupInfo, StreamError, StreamInfo},
 };
 use utoipa::ToSchema;
 
-use crate::{
-    hub::Hub,
-    messages::Message,
-    request::{Names, Query},
-};
+use crate::{hub::Hub, messages::Message, request::Names};
 
 /// Streams that are listed at most.
 pub const MAX_LISTED: usize = 1_000;
@@ -153,7 +152,7 @@ pub async fn info(State(hub): State<Arc<Hub>>, uri: Uri, names: Names) -> Result
 
 /// What is answered where a stream is not.
 pub fn no_such_stream(stream: &str) -> ApiError {
-    let stream = crate::request::cut(stream);
+    let stream = cut(stream);
     ApiError::not_found(
         "stream_not_found",
         format!("there is no stream {stream:?}; GET /streams lists those there are"),

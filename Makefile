@@ -55,7 +55,7 @@ test: test-rust test-loom test-python test-e2e ## Sets up what the tests need an
 
 lint: lint-rust lint-python lint-js ## Formatting, clippy, cargo-deny, ruff, mypy, stubtest
 
-test-rust: tools redis ## Rust tests alone
+test-rust: tools redis postgres ## Rust tests alone
 	cargo test --workspace --locked
 
 # Built apart: a flag for the whole build would otherwise have everything built anew each time.
@@ -77,7 +77,7 @@ test-free-threaded: rust redis ## Tests of the Python module in a CPython withou
 		$(FREE_THREADED)/bin/maturin develop --group test --locked --quiet --target-dir $(TARGET_DIR)/free-threaded
 	$(FREE_THREADED)/bin/pytest tests/python
 
-test-e2e: module test-binaries redis node clients ## Real clients against real processes alone
+test-e2e: module test-binaries redis postgres node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
 lint-rust: tools
@@ -145,7 +145,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis valgrind node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis postgres valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
 
@@ -163,6 +163,9 @@ rust:
 
 redis:
 	@$(NEED) 'command -v redis-server && command -v redis-cli' redis-server redis-tools
+
+postgres:
+	@$(NEED) 'ls /usr/lib/postgresql/*/bin/initdb' postgresql
 
 valgrind:
 	@$(NEED) 'command -v valgrind' valgrind

@@ -22,6 +22,8 @@ const ABOUT: About = About {
     summary: "says hello",
     default_port: 8080,
     variables: VARIABLES,
+    shared: &[],
+    commands: &[],
 };
 
 fn main() -> ExitCode {

@@ -24,4 +24,4 @@ pub mod service;
 pub mod settings;
 pub mod telemetry;
 
-pub use run::{EXIT_BAD_SETTINGS, StartError, run};
+pub use run::{EXIT_BAD_SETTINGS, StartError, run, run_or_do};

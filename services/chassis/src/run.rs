@@ -37,9 +37,22 @@ where
     R: FnOnce(&Environment) -> Result<S, SettingError>,
     F: AsyncFnOnce(S, Service) -> Result<Router, StartError>,
 {
+    run_or_do(about, read, start, async |command, _| {
+        Err(format!("{command} is listed and can't be done").into())
+    })
+}
+
+/// The same for a service that can do something else instead, as [`About::commands`] says: `act` does it.
+pub fn run_or_do<S, R, F, A>(about: &About, read: R, start: F, act: A) -> ExitCode
+where
+    R: FnOnce(&Environment) -> Result<S, SettingError>,
+    F: AsyncFnOnce(S, Service) -> Result<Router, StartError>,
+    A: AsyncFnOnce(&'static str, S) -> Result<(), StartError>,
+{
     let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let environment = match Command::parse(about, Environment::from_process(), arguments) {
         Ok(Command::Run(environment)) => environment,
+        Ok(Command::Do(command, environment)) => return act_once(about, &environment, read, command, act),
         Ok(Command::Print(text)) => return print(&text),
         Err(error) => return refuse(about, &error),
     };
@@ -69,6 +82,29 @@ where
         Ok(Ended::InOrder) => ExitCode::SUCCESS,
         Ok(Ended::Broken) => ExitCode::FAILURE,
         Err(error) => fail(about, error.as_ref()),
+    }
+}
+
+fn act_once<S>(
+    about: &About,
+    environment: &Environment,
+    read: impl FnOnce(&Environment) -> Result<S, SettingError>,
+    command: &'static str,
+    act: impl AsyncFnOnce(&'static str, S) -> Result<(), StartError>,
+) -> ExitCode {
+    let settings =
+        Common::read(environment, about.default_port).and_then(|common| Ok((common, read(environment)?)));
+    let (common, own) = match settings {
+        Ok(settings) => settings,
+        Err(error) => return refuse(about, &error),
+    };
+    if let Err(error) = start_log(common.log_format, &common.log_filter) {
+        return fail(about, &error);
+    }
+    match Runtime::new().map(|runtime| runtime.block_on(act(command, own))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(about, error.as_ref()),
+        Err(error) => fail(about, &error),
     }
 }
 

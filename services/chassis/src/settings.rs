@@ -60,18 +60,18 @@ pub struct About {
     pub default_port: u16,
     /// The variables of this service alone.
     pub variables: &'static [Variable],
+    /// Those that it shares with some others, with the title of each group.
+    pub shared: &'static [(&'static str, &'static [Variable])],
+    /// What it can do instead of serving: the word on the command line, and what it does.
+    pub commands: &'static [(&'static str, &'static str)],
 }
 
 impl About {
     /// All variables in groups with titles.
     pub fn groups(&self) -> impl Iterator<Item = (&'static str, &'static [Variable])> {
-        let groups = [
-            ("Of this service", self.variables),
-            ("Common", COMMON),
-            ("Redis", redis::REDIS),
-            ("Identity", crate::identity::IDENTITY),
-        ];
-        groups.into_iter().filter(|(_, variables)| !variables.is_empty())
+        let common = [("Common", COMMON), ("Redis", redis::REDIS), ("Identity", crate::identity::IDENTITY)];
+        let own = [("Of this service", self.variables)].into_iter().chain(self.shared.iter().copied());
+        own.chain(common).filter(|(_, variables)| !variables.is_empty())
     }
 
     /// All variables.

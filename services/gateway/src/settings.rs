@@ -41,6 +41,8 @@ pub const ABOUT: About = About {
     summary: "forwards every stream to Socket.IO and WebSocket clients",
     default_port: 5008,
     variables: VARIABLES,
+    shared: &[],
+    commands: &[],
 };
 
 /// What the gateway is configured by.

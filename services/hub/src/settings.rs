@@ -56,6 +56,8 @@ pub const ABOUT: About = About {
     summary: "serves the streams over HTTP, trims them and tells their lag",
     default_port: 8002,
     variables: VARIABLES,
+    shared: &[],
+    commands: &[],
 };
 
 /// What the hub is configured by.

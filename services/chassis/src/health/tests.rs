@@ -44,7 +44,15 @@ async fn unready_until_each_condition_was_met_once_and_again_while_draining() {
 
 #[tokio::test]
 async fn health_names_the_service() {
-    let about = About { name: "synapse-x", version: "1.0", summary: "x", default_port: 1, variables: &[] };
+    let about = About {
+        name: "synapse-x",
+        version: "1.0",
+        summary: "x",
+        default_port: 1,
+        variables: &[],
+        shared: &[],
+        commands: &[],
+    };
     let (status, body) = get_json(health(&about), "/health").await;
     assert_eq!(
         (status, &body["status"], &body["service"]),

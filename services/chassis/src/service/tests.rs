@@ -5,8 +5,15 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{serve::listen, settings::Environment};
 
-const ABOUT: About =
-    About { name: "synapse-test", version: "0", summary: "a test", default_port: 1, variables: &[] };
+const ABOUT: About = About {
+    name: "synapse-test",
+    version: "0",
+    summary: "a test",
+    default_port: 1,
+    variables: &[],
+    shared: &[],
+    commands: &[],
+};
 const LONG: Duration = Duration::from_mins(1);
 
 fn service(variables: &[(&str, &str)]) -> Service {

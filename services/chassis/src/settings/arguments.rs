@@ -9,6 +9,8 @@ use super::{About, Environment, Kind, SettingError, Variable};
 pub enum Command {
     /// To run, with the flags laid over the variables.
     Run(Environment),
+    /// To do one of [`About::commands`] instead.
+    Do(&'static str, Environment),
     /// To print this and leave.
     Print(String),
 }
@@ -21,11 +23,16 @@ impl Command {
         arguments: impl IntoIterator<Item = String>,
     ) -> Result<Self, SettingError> {
         let mut arguments = arguments.into_iter();
+        let mut wanted = None;
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" | "-h" => return Ok(Self::Print(help(about))),
                 "--version" | "-V" => return Ok(Self::Print(format!("{} {}\n", about.name, about.version))),
                 _ => {}
+            }
+            if let Some((command, _)) = about.commands.iter().find(|(command, _)| *command == argument) {
+                wanted = Some(*command);
+                continue;
             }
             let (flag, value) = match argument.split_once('=') {
                 Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
@@ -39,7 +46,10 @@ impl Command {
             };
             lay_over(&mut environment, name, value);
         }
-        Ok(Self::Run(environment))
+        Ok(match wanted {
+            Some(command) => Self::Do(command, environment),
+            None => Self::Run(environment),
+        })
     }
 }
 
@@ -68,10 +78,14 @@ fn lay_over(environment: &mut Environment, name: String, value: String) {
 /// The text of `--help`: every variable with its default and meaning.
 pub fn help(about: &About) -> String {
     let mut text = format!(
-        "{} {}: {}\n\nUsage: {} [--NAME VALUE]…\n\n\
+        "{} {}: {}\n\nUsage: {} [--NAME VALUE]…\n{}\n\
          Each setting is an environment variable and a flag of the same name; the flag wins.\n\
          An empty value counts as unset. SECRETs can be read from a file: NAME_FILE, --name-file.\n",
-        about.name, about.version, about.summary, about.name
+        about.name,
+        about.version,
+        about.summary,
+        about.name,
+        usage_of_commands(about)
     );
     for (title, variables) in about.groups() {
         let _ = writeln!(text, "\n{title}:");
@@ -81,6 +95,13 @@ pub fn help(about: &About) -> String {
     }
     text.push_str("\n  -h, --help\n  -V, --version\n\nExit status: 0 after an orderly end, 64 for bad settings, 1 for anything else.\n");
     text
+}
+
+fn usage_of_commands(about: &About) -> String {
+    about.commands.iter().fold(String::new(), |mut text, (command, meaning)| {
+        let _ = writeln!(text, "       {} {command} [--NAME VALUE]…    {meaning}", about.name);
+        text
+    })
 }
 
 fn write_variable(text: &mut String, about: &About, variable: &Variable) {

@@ -11,6 +11,8 @@ const ABOUT: About = About {
     summary: "an example",
     default_port: 5000,
     variables: EXAMPLE,
+    shared: &[],
+    commands: &[],
 };
 
 crate::variables! {
@@ -278,8 +280,23 @@ fn command(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Command, 
 fn run_with(environment: &[(&str, &str)], arguments: &[&str]) -> Environment {
     match command(environment, arguments).unwrap() {
         Command::Run(environment) => environment,
-        Command::Print(text) => panic!("printed {text}"),
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_command_is_one_of_those_listed() {
+    let about = About { commands: &[("migrate", "does nothing but migrate")], ..ABOUT };
+    let parse = |arguments: &[&str]| {
+        Command::parse(&about, Environment::default(), arguments.iter().map(|&argument| argument.to_owned()))
+    };
+    match parse(&["migrate", "--port", "2"]).unwrap() {
+        Command::Do("migrate", environment) => assert_eq!(environment.number(&PORT, 0..=9_u16).unwrap(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(parse(&["--port", "2"]).unwrap(), Command::Run(_)));
+    assert!(parse(&["imigrate"]).unwrap_err().to_string().contains("imigrate"));
+    assert!(help(&about).contains("migrate [--NAME VALUE]…    does nothing but migrate"));
 }
 
 #[test]

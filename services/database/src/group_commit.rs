@@ -1,0 +1,157 @@
+//! SQLite's one writer: changes that come at the same time are committed together, with one sync of the disk.
+//!
+//! Whoever waits is answered after the commit. A batch in which the database fails is undone, and its changes are
+//! tried again one by one, so that one that can't be written does not take others with it.
+
+use std::{future::Future, pin::Pin, time::Instant};
+
+use sqlx::{AnyConnection, Executor as _};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    change::{Change, Refusable, WriteError},
+    error::DatabaseError,
+    metrics,
+};
+
+/// Changes that may wait; who has one more waits for room.
+const QUEUE: usize = 1024;
+/// Changes of one commit at most.
+const MAX_BATCH: usize = 256;
+
+type Applied<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
+
+/// A change and who waits for it, of any kind.
+trait Job: Send {
+    /// Applies the change; an error is the database's.
+    fn apply<'a>(&'a mut self, connection: &'a mut AnyConnection) -> Applied<'a>;
+    /// Whether it was refused: it has written nothing.
+    fn is_refused(&self) -> bool;
+    /// Answers who waits.
+    fn answer(self: Box<Self>, committed: Result<(), DatabaseError>);
+}
+
+struct Waiting<C: Change> {
+    change: C,
+    outcome: Option<Result<C::Output, C::Refusal>>,
+    answer: oneshot::Sender<Result<C::Output, WriteError<C::Refusal>>>,
+}
+
+impl<C: Change> Job for Waiting<C> {
+    fn apply<'a>(&'a mut self, connection: &'a mut AnyConnection) -> Applied<'a> {
+        Box::pin(async move {
+            self.outcome = None;
+            self.outcome = Some(match self.change.apply(connection).await {
+                Ok(output) => Ok(output),
+                Err(Refusable::Refused(refusal)) => Err(refusal),
+                Err(Refusable::Failed(error)) => return Err(error),
+            });
+            Ok(())
+        })
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self.outcome, Some(Err(_)))
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), DatabaseError>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(Ok(output))) => Ok(output),
+            (Ok(()), Some(Err(refusal))) => Err(WriteError::Refused(refusal)),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), None) => Err(DatabaseError::Broken("a change was never applied".to_owned()).into()),
+        };
+        // Who asked may have gone since.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Where changes are handed in.
+#[derive(Clone)]
+pub(crate) struct Writes(mpsc::Sender<Box<dyn Job>>);
+
+impl Writes {
+    /// The two ends of the queue.
+    pub(crate) fn new() -> (Self, Queue) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(sender), Queue(receiver))
+    }
+
+    /// Hands a change in and waits for its commit.
+    pub(crate) async fn write<C: Change>(&self, change: C) -> Result<C::Output, WriteError<C::Refusal>> {
+        let gone = || DatabaseError::Unavailable("it is being closed".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Box::new(Waiting { change, outcome: None, answer })).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// What was handed in.
+pub(crate) struct Queue(mpsc::Receiver<Box<dyn Job>>);
+
+impl Queue {
+    /// Commits what is handed in, until nobody is left who could hand anything in.
+    pub(crate) async fn run(mut self, mut connection: AnyConnection) {
+        let mut batch = Vec::new();
+        while self.0.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            commit(&mut connection, std::mem::take(&mut batch)).await;
+        }
+    }
+}
+
+async fn commit(connection: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>) {
+    match transaction(connection, &mut batch).await {
+        Ok(()) => batch.into_iter().for_each(|job| job.answer(Ok(()))),
+        // One that does not answer does not answer the others either.
+        Err(error) if batch.len() == 1 || error.is_transient() => {
+            metrics::failed();
+            for job in batch {
+                job.answer(Err(error.clone()));
+            }
+        }
+        Err(_) => {
+            for job in batch {
+                Box::pin(commit(connection, vec![job])).await;
+            }
+        }
+    }
+}
+
+async fn transaction(
+    connection: &mut AnyConnection,
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), DatabaseError> {
+    let started = Instant::now();
+    let applied = apply_all(connection, batch).await;
+    match applied {
+        Ok(0) => roll_back(connection).await,
+        Ok(changes) => {
+            if let Err(error) = connection.execute("COMMIT").await {
+                roll_back(connection).await;
+                return Err(error.into());
+            }
+            metrics::committed(changes, started.elapsed());
+        }
+        Err(error) => {
+            roll_back(connection).await;
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// How many of them have something to commit.
+async fn apply_all(connection: &mut AnyConnection, batch: &mut [Box<dyn Job>]) -> Result<usize, sqlx::Error> {
+    connection.execute("BEGIN IMMEDIATE").await?;
+    let mut changes = 0;
+    for job in batch {
+        job.apply(connection).await?;
+        changes += usize::from(!job.is_refused());
+    }
+    Ok(changes)
+}
+
+/// After some errors SQLite has done so by itself; saying it again is an error without meaning.
+async fn roll_back(connection: &mut AnyConnection) {
+    let _ = connection.execute("ROLLBACK").await;
+}

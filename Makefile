@@ -135,11 +135,11 @@ bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
-bench-gateway: release redis node peers ## Delivering alone
+bench-gateway: tools release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
 
-bench-tasks: release redis postgres ## Making tasks alone
+bench-tasks: tools release redis postgres ## Making tasks alone
 	cargo build --package tasks-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/tasks.py
 

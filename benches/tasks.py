@@ -1,7 +1,7 @@
 """How many tasks a second can be made, and how long each takes, with its event durably queued.
 
-`tasks-load` makes them over HTTP, 32 at once. Beside ours: what SQLite does where every task is a transaction of its own, synced,
-as a service without group commit would have it, without any HTTP. Afterwards every event is looked for in Redis.
+`tasks-load` makes them over HTTP, 32 at once. Beside ours: what SQLite does where every task is a transaction of its
+own, synced, as a service without group commit would have it, without any HTTP. Afterwards every event is looked for in Redis.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def ours(settings: dict[str, str]) -> Run:
         report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         with redis.client() as client:
             eventually("every event to be in Redis", lambda: client.xlen(STREAM) >= TASKS)
-            assert len({fields["event_id"] for _, fields in client.xrange(STREAM)}) == TASKS
+            if len({fields["event_id"] for _, fields in client.xrange(STREAM)}) != TASKS:
+                raise RuntimeError(f"not {TASKS} events in {STREAM}")
         used = cpu_s(tasks.pid) - before
     return Run(TASKS / report["seconds"], report["p50_ms"], report["p99_ms"], used / TASKS * 1e6)
 

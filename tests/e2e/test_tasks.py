@@ -282,6 +282,24 @@ def test_without_redis_tasks_work_and_their_events_follow_in_order(
     assert numbers == list(range(50))
 
 
+def test_what_redis_refuses_is_tried_until_it_takes_it(tasks: Tasks, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.set(STREAM, "no stream")
+        make(tasks, "t")
+        assert change(tasks, "t", {"status": "completed"})[0] == 200
+        eventually("a refusal", lambda: "synapse_tasks_events_refused_total" in tasks.get("/metrics")[1])
+        client.delete(STREAM)
+    eventually("both events", lambda: names(redis_server, "t") == ["task-created", "task-completed"])
+
+
+def test_leaving_it_publishes_what_was_committed_once(tasks: Tasks, redis_server: RedisServer) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: make(tasks, f"t{n}"), range(200)))
+    assert tasks.stop() == 0
+    events = [fields["event_id"] for _, fields in redis_server.entries(STREAM)]
+    assert (len(events), len(set(events))) == (200, 200)
+
+
 @pytest.mark.timeout(300)
 def test_killed_under_load_it_loses_and_doubles_nothing(
     redis_server: RedisServer,

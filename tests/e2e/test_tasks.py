@@ -190,6 +190,23 @@ def test_pages_have_each_task_once_newest_first(tasks: Tasks) -> None:
     assert len(tasks.ask("GET", "/tasks?userId=v&priority=low")[1]["tasks"]) == 3
 
 
+def test_pages_are_bounded_in_bytes(tasks: Tasks) -> None:
+    large = "x" * 200_000
+    for n in range(60):
+        make(tasks, f"t{n}", note=large)
+    first = tasks.ask("GET", "/tasks?limit=500")[1]
+    assert 0 < len(first["tasks"]) < 60
+    second = tasks.ask("GET", f"/tasks?limit=500&cursor={first['nextCursor']}")[1]
+    assert second["nextCursor"] is None
+    assert [task["id"] for task in first["tasks"] + second["tasks"]] == [f"t{n}" for n in reversed(range(60))]
+    for n in range(60):
+        assert change(tasks, "t0", {"n": n})[0] == 200
+    found = tasks.ask("GET", "/tasks/t0/versions?limit=500")[1]
+    assert 0 < len(found) < 61
+    rest = tasks.ask("GET", f"/tasks/t0/versions?limit=500&before={found[-1]['version']}")[1]
+    assert [version["version"] for version in found + rest] == list(range(61, 0, -1))
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [

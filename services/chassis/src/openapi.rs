@@ -11,13 +11,13 @@ use utoipa::openapi::{
 use crate::settings::About;
 
 /// Adds what is the same for all routes: the version, tokens unless the service `is_open`, and the errors that every
-/// route may answer. `scopes` tells which an operation asks for, `problem` the schema of a path's errors.
+/// route may answer. `scopes` tells which an operation asks for, `problem` the schema of its errors.
 pub fn complete(
     mut api: OpenApi,
     about: &About,
     is_open: bool,
     scopes: impl Fn(&Operation) -> Vec<&'static str>,
-    problem: impl Fn(&str) -> Cow<'static, str>,
+    problem: impl Fn(&str, &Operation) -> Cow<'static, str>,
 ) -> OpenApi {
     about.version.clone_into(&mut api.info.version);
     if !is_open {
@@ -25,9 +25,9 @@ pub fn complete(
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
     for (path, item) in &mut api.paths.paths {
-        let problem = problem(path);
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
+            let problem = problem(path, operation);
             if !is_open {
                 operation.security = Some(vec![SecurityRequirement::new("token", scopes(operation))]);
             }

@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::error::ApiError;
 
-/// What a body becomes when it is read takes so many times its bytes, about.
-pub const READ_FACTOR: usize = 8;
+/// What a body becomes when it is read takes up to so many times its bytes: `[0,0,…]` does, measured.
+pub const READ_FACTOR: usize = 40;
 /// How long a whole body may take.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Within each stretch so long of it so many bytes have to come, or the rest: who sends nothing holds no memory.

@@ -112,6 +112,13 @@ impl Service {
         });
     }
 
+    /// Says what the service can't work without, and leaves, broken.
+    pub fn fail(&self, reason: &str) {
+        error!(reason, "leaving");
+        self.failed.store(true, Ordering::SeqCst);
+        self.shutdown.cancel();
+    }
+
     /// Serves these routes, beside `/health`, `/ready` and `/metrics`, until `shutdown` and the end of all tasks.
     pub async fn serve(&self, ports: Ports, routes: Router) -> Ended {
         self.spawn_housekeeping();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{AnyConnection, AnyPool};
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     change::{Change, WriteError},
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) pool: AnyPool,
     /// SQLite's one writer.
     pub(crate) writes: Option<Writes>,
+    /// Rung after each commit.
+    pub(crate) committed: Arc<Notify>,
     pub(crate) timeout: Duration,
     /// Whether the tables are those of this version.
     pub(crate) is_prepared: AtomicBool,
@@ -74,10 +76,12 @@ impl Database {
         let written = async {
             match &self.shared.writes {
                 Some(writes) => writes.write(change).await,
-                None => transactions::write(&self.shared.pool, &change).await,
+                None => transactions::write(&self.shared.pool, &change, &self.shared.committed).await,
             }
         };
-        timeout(self.shared.timeout, written).await.unwrap_or_else(|_| Err(self.took_too_long().into()))
+        // One that has not begun yet is left out.
+        let unknown = || DatabaseError::OutcomeUnknown(self.too_long());
+        timeout(self.shared.timeout, written).await.unwrap_or_else(|_| Err(unknown().into()))
     }
 
     /// Asks something.
@@ -101,7 +105,17 @@ impl Database {
         }
     }
 
-    fn took_too_long(&self) -> DatabaseError {
-        DatabaseError::Unavailable(format!("no answer within {:?} (DATABASE_TIMEOUT)", self.shared.timeout))
+    pub(crate) fn took_too_long(&self) -> DatabaseError {
+        DatabaseError::Unavailable(self.too_long())
+    }
+
+    fn too_long(&self) -> String {
+        format!("no answer within {:?} (DATABASE_TIMEOUT)", self.shared.timeout)
+    }
+
+    /// Rings after each commit of this process, also of changes whose askers have gone. It keeps one ring for who is
+    /// not listening; one listener at a time.
+    pub fn committed(&self) -> Arc<Notify> {
+        self.shared.committed.clone()
     }
 }

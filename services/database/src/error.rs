@@ -10,6 +10,9 @@ pub enum DatabaseError {
     /// connection have been lost at the commit, all of it.
     #[error("the database does not answer for the moment: {0}")]
     Unavailable(String),
+    /// It has not said in time whether a change is there.
+    #[error("the database has not said whether the change was made: {0}")]
+    OutcomeUnknown(String),
     /// Two changes got in each other's way; one of them is to be tried again.
     #[error("two changes at once: {0}")]
     Conflict(String),
@@ -68,11 +71,20 @@ impl From<DatabaseError> for ApiError {
             return Self::internal(&error);
         }
         tracing::warn!(%error, "a request could not be served");
+        if let DatabaseError::OutcomeUnknown(_) = error {
+            let message = "the database did not answer in time; the change may have been made: look, or send it again under the Idempotency-Key it had";
+            return Self::unavailable("outcome_unknown", message);
+        }
         Self::unavailable("database_unavailable", "the database does not answer for the moment; try again")
     }
 }
 
-/// Whether a statement would have made a second row of one key.
-pub fn is_duplicate(error: &Error) -> bool {
-    matches!(error, Error::Database(refused) if refused.is_unique_violation())
+/// Whether a statement would have made a second row of one key; of the key that each database calls by one of `names`:
+/// SQLite by its columns, `tasks.id`, PostgreSQL by its constraint, `tasks_pkey`.
+pub fn is_duplicate_of(error: &Error, names: &[&str]) -> bool {
+    let Error::Database(refused) = error else { return false };
+    let is_named = |name: &&str| {
+        refused.constraint() == Some(*name) || refused.message().ends_with(&format!(": {name}"))
+    };
+    refused.is_unique_violation() && names.iter().any(is_named)
 }

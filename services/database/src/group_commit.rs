@@ -3,10 +3,10 @@
 //! Whoever waits is answered after the commit. A batch in which the database fails is undone, and its changes are
 //! tried again one by one, so that one that can't be written does not take others with it.
 
-use std::{future::Future, pin::Pin, time::Instant};
+use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 
-use sqlx::{AnyConnection, Executor as _};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{AnyConnection, Executor as _, Row as _};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     change::{Change, Refusable, WriteError},
@@ -27,6 +27,8 @@ trait Job: Send {
     fn apply<'a>(&'a mut self, connection: &'a mut AnyConnection) -> Applied<'a>;
     /// Whether it was refused: it has written nothing.
     fn is_refused(&self) -> bool;
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
     /// Answers who waits.
     fn answer(self: Box<Self>, committed: Result<(), DatabaseError>);
 }
@@ -54,6 +56,10 @@ impl<C: Change> Job for Waiting<C> {
         matches!(self.outcome, Some(Err(_)))
     }
 
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), DatabaseError>) {
         let answer = match (committed, self.outcome) {
             (Ok(()), Some(Ok(output))) => Ok(output),
@@ -72,9 +78,9 @@ pub(crate) struct Writes(mpsc::Sender<Box<dyn Job>>);
 
 impl Writes {
     /// The two ends of the queue.
-    pub(crate) fn new() -> (Self, Queue) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), Queue(receiver))
+    pub(crate) fn new(committed: Arc<Notify>) -> (Self, Queue) {
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        (Self(sender), Queue { jobs, committed })
     }
 
     /// Hands a change in and waits for its commit.
@@ -87,21 +93,34 @@ impl Writes {
 }
 
 /// What was handed in.
-pub(crate) struct Queue(mpsc::Receiver<Box<dyn Job>>);
+pub(crate) struct Queue {
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    committed: Arc<Notify>,
+}
 
 impl Queue {
     /// Commits what is handed in, until nobody is left who could hand anything in.
     pub(crate) async fn run(mut self, mut connection: AnyConnection) {
         let mut batch = Vec::new();
-        while self.0.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            commit(&mut connection, std::mem::take(&mut batch)).await;
+        while self.jobs.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            // Who has gone was told that nothing is known; then nothing shall be.
+            batch.retain(|job| !job.is_abandoned());
+            commit(&mut connection, std::mem::take(&mut batch), &self.committed).await;
         }
     }
 }
 
-async fn commit(connection: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>) {
+async fn commit(connection: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>, committed: &Notify) {
+    if batch.is_empty() {
+        return;
+    }
     match transaction(connection, &mut batch).await {
-        Ok(()) => batch.into_iter().for_each(|job| job.answer(Ok(()))),
+        Ok(()) => {
+            committed.notify_one();
+            for job in batch {
+                job.answer(Ok(()));
+            }
+        }
         // One that does not answer does not answer the others either.
         Err(error) if batch.len() == 1 || error.is_transient() => {
             metrics::failed();
@@ -111,7 +130,7 @@ async fn commit(connection: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>) {
         }
         Err(_) => {
             for job in batch {
-                Box::pin(commit(connection, vec![job])).await;
+                Box::pin(commit(connection, vec![job], committed)).await;
             }
         }
     }
@@ -145,10 +164,28 @@ async fn apply_all(connection: &mut AnyConnection, batch: &mut [Box<dyn Job>]) -
     connection.execute("BEGIN IMMEDIATE").await?;
     let mut changes = 0;
     for job in batch {
+        let before = written_so_far(connection).await?;
         job.apply(connection).await?;
-        changes += usize::from(!job.is_refused());
+        if job.is_refused() {
+            debug_assert_eq!(
+                before,
+                written_so_far(connection).await?,
+                "a change refused after it had written"
+            );
+        } else {
+            changes += 1;
+        }
     }
     Ok(changes)
+}
+
+/// How many rows this connection has written; asked in tests alone, as each question costs a trip.
+async fn written_so_far(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {
+    if cfg!(debug_assertions) {
+        sqlx::query("SELECT total_changes() AS rows").fetch_one(connection).await?.try_get("rows")
+    } else {
+        Ok(0)
+    }
 }
 
 /// After some errors SQLite has done so by itself; saying it again is an error without meaning.

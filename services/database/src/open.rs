@@ -18,7 +18,8 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 use synapse_chassis::{health::Condition, service::Service};
-use synapse_rs::{backoff::Backoff, shutdown::Shutdown};
+use synapse_rs::backoff::Backoff;
+use tokio::{sync::Notify, time::sleep};
 use url::Url;
 
 use crate::{
@@ -32,6 +33,10 @@ use crate::{
 
 /// Connections that read from SQLite.
 const SQLITE_READERS: u32 = 4;
+/// The part of the grace in which changes of requests in hand are still committed.
+const WRITING_OF_GRACE: f64 = 0.9;
+/// The part of the time for an answer that may be spent on getting a connection.
+const CONNECTING_OF_TIMEOUT: f64 = 0.8;
 /// How long is waited between two attempts to reach a server.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -106,13 +111,24 @@ impl Database {
             Location::Postgres(url) => (Self::postgres(url, schema, settings)?, None),
         };
         if let Some(writer) = writer {
-            service.spawn("database", writer.run());
+            let (shutdown, grace) = (service.shutdown.clone(), service.common.shutdown_grace);
+            let is_late = async move {
+                shutdown.cancelled().await;
+                sleep(grace.mul_f64(WRITING_OF_GRACE)).await;
+            };
+            service.spawn("database", async {
+                tokio::select! {
+                    () = writer.run() => {}
+                    // A connection that does not end holds it open.
+                    () = is_late => {}
+                }
+            });
         }
         if database.is_sqlite() {
             ready.met();
         } else {
-            let (own, shutdown) = (database.clone(), service.shutdown.clone());
-            service.spawn("database", async move { own.keep_trying(schema, &shutdown, &ready).await });
+            let (own, of_service) = (database.clone(), service.clone());
+            service.spawn("database", async move { own.keep_trying(schema, &of_service, &ready).await });
         }
         Ok(database)
     }
@@ -136,11 +152,10 @@ impl Database {
             fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
         let lock = lock(path)?;
-        let mut url = Url::parse("sqlite:///").map_err(|error| failed(error.to_string()))?;
-        url.set_path(path.to_str().ok_or_else(|| failed("its path is not UTF-8".to_owned()))?);
-        url.set_query(Some("mode=rwc"));
         sqlx::any::install_default_drivers();
-        let options = AnyConnectOptions::from_str(url.as_str()).map_err(|error| failed(error.to_string()))?;
+        let options = sqlite(path, "rwc").map_err(failed)?;
+        // One that is gone is not made anew: it would be empty.
+        let for_readers = sqlite(path, "rw").map_err(failed)?;
         let as_failed = |error: sqlx::Error| failed(error.to_string());
         let mut connection = AnyConnection::connect_with(&options).await.map_err(as_failed)?;
         // What is committed is on the disk, also after a power failure.
@@ -156,9 +171,10 @@ impl Database {
             .after_connect(|reader, _| {
                 Box::pin(async move { reader.execute("PRAGMA query_only = ON").await.map(drop) })
             })
-            .connect_lazy_with(options);
-        let (writes, queue) = Writes::new();
-        let database = Self::new(pool, Some(writes), timeout, true);
+            .connect_lazy_with(for_readers);
+        let committed = Arc::new(Notify::new());
+        let (writes, queue) = Writes::new(committed.clone());
+        let database = Self::new(pool, Some(writes), committed, timeout, true);
         Ok((database, Writer { queue, connection, _lock: lock }))
     }
 
@@ -179,18 +195,25 @@ impl Database {
         let path = format!("SET search_path TO {}", schema.name);
         let pool = AnyPoolOptions::new()
             .max_connections(settings.connections)
-            .acquire_timeout(settings.timeout)
+            // Who gets none is to hear of it before the change as a whole has taken too long.
+            .acquire_timeout(settings.timeout.mul_f64(CONNECTING_OF_TIMEOUT))
             .after_connect(move |connection, _| {
                 let path = path.clone();
                 Box::pin(async move { connection.execute(AssertSqlSafe(path)).await.map(drop) })
             })
             .connect_lazy_with(options);
-        Ok(Self::new(pool, None, settings.timeout, false))
+        Ok(Self::new(pool, None, Arc::default(), settings.timeout, false))
     }
 
-    fn new(pool: AnyPool, writes: Option<Writes>, timeout: Duration, is_prepared: bool) -> Self {
+    fn new(
+        pool: AnyPool,
+        writes: Option<Writes>,
+        committed: Arc<Notify>,
+        timeout: Duration,
+        is_prepared: bool,
+    ) -> Self {
         let is_prepared = AtomicBool::new(is_prepared);
-        Self { shared: Arc::new(Shared { pool, writes, timeout, is_prepared }) }
+        Self { shared: Arc::new(Shared { pool, writes, committed, timeout, is_prepared }) }
     }
 
     /// Brings a server's tables to this version's form; replicas that start at once take turns.
@@ -207,26 +230,28 @@ impl Database {
         Ok(())
     }
 
-    /// Prepares the tables as soon as the server answers.
-    ///
-    /// # Panics
-    ///
-    /// If the tables are of another version: the service can't work then.
-    async fn keep_trying(&self, schema: Schema, shutdown: &Shutdown, ready: &Condition) {
+    /// Prepares the tables as soon as the server answers. If they are of another version the service can't work, and
+    /// leaves.
+    async fn keep_trying(&self, schema: Schema, service: &Service, ready: &Condition) {
         let mut pauses = Backoff::new(PAUSE.0, PAUSE.1);
+        let mut told = String::new();
         loop {
             match self.prepare(schema).await {
                 Ok(()) => return ready.met(),
                 Err(OpenError::Database(error)) if error.is_transient() => {
-                    if pauses.attempts() == 0 {
-                        tracing::warn!(%error, "waiting for the database (DATABASE_URL)");
+                    let reason = error.to_string();
+                    if reason != told {
+                        tracing::warn!(reason, "waiting for the database (DATABASE_URL)");
+                        told.clone_from(&reason);
                     }
-                    ready.waiting_because(error.to_string());
+                    ready.waiting_because(reason);
                 }
-                Err(error) => panic!("{error}"),
+                Err(error) => {
+                    return service.fail(&format!("the database (DATABASE_URL) can't be used: {error}"));
+                }
             }
-            let pause = tokio::time::sleep(pauses.next_delay());
-            if shutdown.run_until_cancelled(pause).await.is_none() {
+            let pause = sleep(pauses.next_delay());
+            if service.shutdown.run_until_cancelled(pause).await.is_none() {
                 return;
             }
         }
@@ -247,6 +272,15 @@ impl Writer {
         let Self { queue, connection, _lock } = self;
         queue.run(connection).await;
     }
+}
+
+fn sqlite(path: &Path, mode: &str) -> Result<AnyConnectOptions, String> {
+    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    let path = path.to_str().ok_or("its path is not UTF-8")?;
+    let mut url = Url::parse("sqlite:///").map_err(|error| error.to_string())?;
+    url.set_path(&path.replace('%', "%25"));
+    url.set_query(Some(&format!("mode={mode}")));
+    AnyConnectOptions::from_str(url.as_str()).map_err(|error| error.to_string())
 }
 
 fn migrator(files: &[MigrationFile]) -> Migrator {

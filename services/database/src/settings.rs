@@ -1,7 +1,8 @@
 //! Which database, and where.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr as _, time::Duration};
 
+use sqlx::postgres::PgConnectOptions;
 use synapse_chassis::settings::{Environment, SettingError};
 use url::Url;
 
@@ -77,6 +78,8 @@ impl DatabaseSettings {
 fn postgres(text: &str) -> Option<Url> {
     let url: Url = text.trim().parse().ok()?;
     let has_name = url.path().len() > 1;
+    // What of it PostgreSQL's driver does not take is refused now.
+    PgConnectOptions::from_str(url.as_str()).ok()?;
     (matches!(url.scheme(), "postgres" | "postgresql") && url.has_host() && has_name).then_some(url)
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AnyConnection, AnyPool, Connection as _};
 use synapse_rs::backoff::Backoff;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     change::{Change, Refusable, WriteError},
@@ -19,12 +19,16 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_mi
 pub(crate) async fn write<C: Change>(
     pool: &AnyPool,
     change: &C,
+    committed: &Notify,
 ) -> Result<C::Output, WriteError<C::Refusal>> {
     let mut pauses = Backoff::new(PAUSE.0, PAUSE.1);
     let mut attempt = 1;
     loop {
         let error = match once(pool, change).await {
-            Ok(output) => return Ok(output),
+            Ok(output) => {
+                committed.notify_one();
+                return Ok(output);
+            }
             Err(Refusable::Refused(refusal)) => return Err(WriteError::Refused(refusal)),
             Err(Refusable::Failed(error)) => DatabaseError::from(error),
         };

@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Row as _};
 use synapse_chassis::settings::Environment;
 use synapse_database::{
     Change, Database, DatabaseError, DatabaseSettings, MigrationFile, OpenError, Refusable, Schema, Sql,
-    WriteError, error::is_duplicate, sqlx,
+    WriteError, error::is_duplicate_of, sqlx,
 };
 use synapse_test_support::PostgresServer;
 use tempfile::TempDir;
@@ -51,7 +51,9 @@ impl Change for Open {
             .await;
         match made {
             Ok(_) => Ok(()),
-            Err(error) if is_duplicate(&error) => Err(Refusable::Refused("taken")),
+            Err(error) if is_duplicate_of(&error, &["accounts.name", "accounts_pkey"]) => {
+                Err(Refusable::Refused("taken"))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -82,8 +82,9 @@ fn described(service: Option<&Service>) -> (Router<Arc<Hub>>, Description) {
 }
 
 fn complete(api: Description, is_open: bool) -> Description {
-    let problem =
-        |path: &str| if path.starts_with("/streams") { FlatProblem::name() } else { Problem::name() };
+    let problem = |path: &str, _: &Operation| {
+        if path.starts_with("/streams") { FlatProblem::name() } else { Problem::name() }
+    };
     synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes_of, problem)
 }
 

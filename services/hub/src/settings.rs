@@ -29,7 +29,7 @@ synapse_chassis::variables! {
     METRICS_INTERVAL: Duration = "15s";
     /// The largest body of a request.
     MAX_BODY_BYTES: Bytes = "4MiB";
-    /// How much memory the bodies of all requests may take together, eight times their bytes each, as they
+    /// How much memory the bodies of all requests may take together, forty times their bytes each, as they
     /// arrive, for what is read from them; one more waits, then is answered with 503.
     BODIES_BYTES: Bytes = "256MiB";
     /// How many events one request may publish.
@@ -133,7 +133,7 @@ impl Settings {
             max_replays: environment.number(&MAX_REPLAYS, 1..=1_000)?,
         };
         if settings.bodies_bytes < READ_FACTOR * settings.max_body_bytes {
-            return Err(environment.refused(&BODIES_BYTES, "eight times MAX_BODY_BYTES or more"));
+            return Err(environment.refused(&BODIES_BYTES, "forty times MAX_BODY_BYTES or more"));
         }
         Ok(settings)
     }

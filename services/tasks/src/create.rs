@@ -3,13 +3,13 @@
 use http::StatusCode;
 use serde_json::Value;
 use synapse_chassis::{error::ApiError, identity::Identity};
-use synapse_database::{AnyConnection, Change, Refusable, Sql, error::is_duplicate, sqlx};
+use synapse_database::{AnyConnection, Change, Refusable, Sql, error::is_duplicate_of, sqlx};
 use uuid::Uuid;
 
 use crate::{
     event,
     request::Body,
-    task::{Status, Task, now},
+    task::{Status, Task, now, text},
     versions::VersionView,
 };
 
@@ -18,13 +18,17 @@ const REASON: &str = "Initial version";
 
 /// A task, its first version and its event, in one.
 const INSERT: Sql = Sql {
-    sqlite: "INSERT INTO tasks VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2); \
-             INSERT INTO versions VALUES ($1, 1, $6, $8, $9, $2, $7); \
+    sqlite: "INSERT INTO tasks (id, owner, organization, status, priority, state, version, created_at, updated_at, updated_by) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2); \
+             INSERT INTO versions (task_id, version, state, changed, reason, changed_by, created_at) VALUES ($1, 1, $6, $8, $9, $2, $7); \
              INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $7)",
-    postgres: "WITH task AS (INSERT INTO tasks VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2)), \
-                    version AS (INSERT INTO versions VALUES ($1, 1, $6, $8, $9, $2, $7)) \
+    postgres: "WITH task AS (INSERT INTO tasks (id, owner, organization, status, priority, state, version, created_at, updated_at, updated_by) VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2)), \
+                    version AS (INSERT INTO versions (task_id, version, state, changed, reason, changed_by, created_at) VALUES ($1, 1, $6, $8, $9, $2, $7)) \
                INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $7)",
 };
+
+/// How the databases name the key that a second task of one id has twice. PostgreSQL, which undoes all of it, may see
+/// that of its version first.
+const KEYS: [&str; 3] = ["tasks.id", "tasks_pkey", "versions_pkey"];
 
 /// A new task.
 #[derive(Debug)]
@@ -37,13 +41,11 @@ impl CreateTask {
     /// Reads it from `{taskId?, userId, taskData}`.
     pub fn read(mut body: Body, identity: &Identity) -> Result<Self, ApiError> {
         let id = body.optional_id("taskId")?;
-        let owner = body.id("userId")?;
+        let owner = body.user()?;
         let mut state = body.state("taskData")?;
         identity.must_be(&owner, "tasks:all")?;
-        let status = match state.get("status").and_then(Value::as_str) {
-            Some(text) => Status::read(text).unwrap_or(Status::Pending),
-            None => Status::Pending,
-        };
+        let status = state.get("status").and_then(Value::as_str).and_then(Status::read);
+        let status = status.unwrap_or(Status::Pending);
         state.insert("status".to_owned(), status.name().into());
         let created_at = now();
         let is_own = identity.user.as_deref() == Some(&owner);
@@ -58,7 +60,7 @@ impl CreateTask {
             updated_at: created_at,
             state,
         };
-        let event = event::write("task-created", &task, &task.owner, task.state.clone())?;
+        let event = event::write("task-created", &task, &task.owner, task.state.clone(), "taskData")?;
         Ok(Self { task, event })
     }
 }
@@ -76,9 +78,9 @@ impl Change for CreateTask {
             .bind(&task.organization)
             .bind(task.status.name())
             .bind(task.state.get("priority").and_then(Value::as_str))
-            .bind(text(&task.state))
+            .bind(text(&task.state)?)
             .bind(task.created_at)
-            .bind(text(&fields))
+            .bind(text(&fields)?)
             .bind(REASON)
             .bind(&self.event)
             .execute(connection)
@@ -86,7 +88,7 @@ impl Change for CreateTask {
         match inserted {
             Ok(_) => Ok(VersionView::new(task, REASON)),
             // The first statement says so, before anything is written.
-            Err(error) if is_duplicate(&error) => {
+            Err(error) if is_duplicate_of(&error, &KEYS) => {
                 let message = format!("taskId: there is a task {:?} already; change it by PUT", task.id);
                 let taken = ApiError::new(StatusCode::CONFLICT, "task_exists", message);
                 Err(Refusable::Refused(taken.at("taskId")))
@@ -94,9 +96,4 @@ impl Change for CreateTask {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// A value as it is kept.
-pub(crate) fn text(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

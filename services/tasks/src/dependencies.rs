@@ -1,5 +1,6 @@
 //! Which task waits for which.
 
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     request::{Body, MAX_WORD},
-    task::{Task, no_such_task, now, time},
+    task::{Summary, no_such_task, now, time},
 };
 
 /// On how many tasks one may depend.
@@ -75,14 +76,9 @@ pub struct TaskSummary {
 }
 
 impl TaskSummary {
-    fn of(task: &Task) -> Self {
-        Self {
-            id: task.id.clone(),
-            title: task.field("title"),
-            status: task.field("status"),
-            priority: task.field("priority"),
-            due_date: task.field("dueDate"),
-        }
+    fn read(id: String, state: &str) -> Result<Self, sqlx::Error> {
+        let Summary { title, status, priority, due_date, .. } = Summary::read(state)?;
+        Ok(Self { id, title, status, priority, due_date })
     }
 }
 
@@ -90,7 +86,7 @@ impl AddDependency {
     /// Reads it from `{taskId, dependsOn, dependencyType?, userId}`.
     pub fn read(mut body: Body, identity: Identity) -> Result<Self, ApiError> {
         let (task_id, depends_on) = (body.id("taskId")?, body.id("dependsOn")?);
-        let user = body.id("userId")?;
+        let user = body.user()?;
         let kind = match body.optional_text("dependencyType", 4 * MAX_WORD)?.as_deref() {
             // As older clients call it.
             None | Some("precedes") => "blocks".to_owned(),
@@ -114,22 +110,23 @@ impl AddDependency {
         connection: &mut AnyConnection,
         field: &str,
         id: &str,
-    ) -> Result<Task, Refusable<ApiError>> {
-        let found = Task::find(connection, id).await?;
-        let task = found.ok_or_else(|| Refusable::Refused(no_such_task(field, id)))?;
-        let allowed = self.identity.must_be(&task.owner, "tasks:all");
+    ) -> Result<TaskSummary, Refusable<ApiError>> {
+        const ONE: &str = "SELECT owner, state FROM tasks WHERE id = $1";
+        let found = sqlx::query(ONE).bind(id).fetch_optional(connection).await?;
+        let row = found.ok_or_else(|| Refusable::Refused(no_such_task(field, id)))?;
+        let allowed = self.identity.must_be(row.try_get("owner")?, "tasks:all");
         allowed.map_err(|error| Refusable::Refused(ApiError::from(error).at(field)))?;
-        Ok(task)
+        Ok(TaskSummary::read(id.to_owned(), row.try_get("state")?)?)
     }
 
-    fn view(&self, id: String, kind: String, created_at: i64, on: &Task) -> DependencyView {
+    fn view(&self, id: String, kind: String, created_at: i64, on: TaskSummary) -> DependencyView {
         DependencyView {
             id,
             task_id: self.task_id.clone(),
             depends_on_task_id: self.depends_on.clone(),
             dependency_type: kind,
             created_at: time(created_at),
-            depends_on_task: TaskSummary::of(on),
+            depends_on_task: on,
         }
     }
 
@@ -186,12 +183,12 @@ impl Change for AddDependency {
             .fetch_optional(&mut *connection)
             .await?;
         if let Some(row) = existing {
-            return Ok(self.view(row.try_get("id")?, row.try_get("kind")?, row.try_get("created_at")?, &on));
+            return Ok(self.view(row.try_get("id")?, row.try_get("kind")?, row.try_get("created_at")?, on));
         }
         self.check_cycle(connection).await?;
         self.check_count(connection).await?;
         let (id, created_at) = (Uuid::now_v7().to_string(), now());
-        sqlx::query("INSERT INTO dependencies VALUES ($1, $2, $3, $4, $5, $6)")
+        sqlx::query("INSERT INTO dependencies (task_id, depends_on, id, kind, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(&self.task_id)
             .bind(&self.depends_on)
             .bind(&id)
@@ -200,22 +197,23 @@ impl Change for AddDependency {
             .bind(created_at)
             .execute(connection)
             .await?;
-        Ok(self.view(id, self.kind.clone(), created_at, &on))
+        Ok(self.view(id, self.kind.clone(), created_at, on))
     }
 }
 
 /// What a task depends on, oldest first.
 pub async fn find(connection: &mut AnyConnection, task_id: &str) -> Result<Vec<Dependency>, sqlx::Error> {
-    const ALL: &str = "SELECT d.kind, d.created_at AS since, t.* FROM dependencies d JOIN tasks t ON t.id = d.depends_on \
+    const ALL: &str = "SELECT d.kind, d.created_at AS since, t.id, t.state FROM dependencies d JOIN tasks t ON t.id = d.depends_on \
                        WHERE d.task_id = $1 ORDER BY d.created_at, d.depends_on";
-    let rows = sqlx::query(ALL).bind(task_id).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Dependency {
-                task: TaskSummary::of(&Task::from_row(row)?),
-                r#type: row.try_get("kind")?,
-                created_at: time(row.try_get("since")?),
-            })
-        })
-        .collect()
+    let mut rows = sqlx::query(ALL).bind(task_id).fetch(connection);
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        found.push(Dependency {
+            task: TaskSummary::read(row.try_get("id")?, row.try_get("state")?)?,
+            r#type: row.try_get("kind")?,
+            created_at: time(row.try_get("since")?),
+        });
+    }
+    Ok(found)
 }

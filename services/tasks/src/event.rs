@@ -28,12 +28,13 @@ pub fn name_of(moved_to: Option<Status>) -> &'static str {
 /// An event as it is kept until it is published, a JSON object. It goes to the task's owner; `data` has `task_id`
 /// besides.
 ///
-/// What can't be written to a stream is refused now, not when it is too late.
+/// What can't be written to a stream is refused now, not when it is too late, as the fault of `field`.
 pub fn write(
     name: &str,
     task: &Task,
     changed_by: &str,
     data: Map<String, Value>,
+    field: &str,
 ) -> Result<String, ApiError> {
     let mut whole = Map::from_iter([("task_id".to_owned(), Value::from(task.id.as_str()))]);
     whole.extend(data.into_iter().filter(|(field, _)| field != "task_id"));
@@ -56,7 +57,7 @@ pub fn write(
     let text = fields.to_string();
     let Value::Object(fields) = fields else { unreachable!("made as an object") };
     encode(STREAM, &Event::from(fields), SOURCE, &Limits::default(), &mut Vec::new()).map_err(|error| {
-        ApiError::bad_field("taskData", format!("makes an event that can't be published: {error}"))
+        ApiError::bad_field(field, format!("makes an event that can't be published: {error}"))
     })?;
     Ok(text)
 }

@@ -23,14 +23,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a request, if it has one.
+    /// The key of a request, if it has one. It belongs to the token's user, else to the one that the body names.
     pub fn read(
         headers: &HeaderMap,
         identity: &Identity,
+        claimed_user: Option<&str>,
         target: &str,
         body: &[u8],
     ) -> Result<Option<Self>, ApiError> {
-        let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+        let mut values = headers.get_all("idempotency-key").iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(ApiError::bad_field("Idempotency-Key", "is given twice; give it once"));
+        }
         let expected = || {
             let reason = format!("expected 1 to {MAX_KEY_BYTES} printable characters of ASCII");
             ApiError::bad_field("Idempotency-Key", reason)
@@ -39,7 +44,7 @@ impl Key {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(expected());
         }
-        let asker = identity.user.clone().unwrap_or_default();
+        let asker = identity.user.as_deref().or(claimed_user).unwrap_or_default().to_owned();
         Ok(Some(Self { asker, text: key.to_owned(), request: fingerprint(target, body) }))
     }
 
@@ -58,7 +63,7 @@ impl Key {
     }
 
     async fn remember(&self, connection: &mut AnyConnection, body: &str) -> Result<(), sqlx::Error> {
-        sqlx::query("INSERT INTO answers VALUES ($1, $2, $3, $4, $5)")
+        sqlx::query("INSERT INTO answers (asker, idempotency_key, request, body, created_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(&self.asker)
             .bind(&self.text)
             .bind(&self.request)
@@ -99,8 +104,7 @@ where
             return Ok(body);
         }
         let output = self.change.apply(connection).await?;
-        let body =
-            serde_json::to_string(&output).map_err(|error| Refusable::Refused(ApiError::internal(&error)))?;
+        let body = serde_json::to_string(&output).map_err(|error| sqlx::Error::Encode(error.into()))?;
         if let Some(key) = &self.key {
             key.remember(connection, &body).await?;
         }

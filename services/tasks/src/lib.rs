@@ -34,7 +34,6 @@ use std::sync::Arc;
 use axum::Router;
 use synapse_chassis::{StartError, request::Bodies, service::Service};
 use synapse_database::Database;
-use tokio::sync::Notify;
 
 pub use routes::{openapi, routes};
 
@@ -47,8 +46,6 @@ pub struct Tasks {
     pub database: Database,
     /// Reads the bodies of requests.
     pub bodies: Bodies,
-    /// Something was committed that is to be published.
-    pub committed: Arc<Notify>,
 }
 
 /// Opens the database, starts the relay and gives the routes.
@@ -56,10 +53,9 @@ pub async fn start(settings: Settings, service: Service) -> Result<Router, Start
     metrics::describe();
     let ready = service.readiness.condition("database");
     let database = Database::start(&settings.database, schema::SCHEMA, &service, ready).await?;
-    let committed = Arc::new(Notify::new());
-    outbox::spawn(&settings, &database, &committed, &service);
+    outbox::spawn(&settings, &database, &service);
     let bodies = Bodies::new(settings.max_body_bytes, settings.bodies_bytes);
-    Ok(routes(Arc::new(Tasks { database, bodies, committed }), &service))
+    Ok(routes(Arc::new(Tasks { database, bodies }), &service))
 }
 
 /// Brings the tables to this version's form.

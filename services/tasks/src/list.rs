@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::{
     request::check_id,
-    task::{Status, Task, TaskView},
+    task::{Status, TaskView, columns},
 };
 
 /// How many tasks a page has if nobody says how many.
@@ -23,7 +23,7 @@ const DEFAULT_LIMIT: usize = 50;
 /// The most that a page has.
 const MAX_LIMIT: usize = 500;
 /// What a page's tasks or versions have together, in bytes of JSON; the last may go beyond.
-const MAX_PAGE_BYTES: usize = 8 << 20;
+const MAX_PAGE_BYTES: usize = 2 << 20;
 /// The parameters there are.
 pub const PARAMETERS: [&str; 5] = ["userId", "status", "priority", "limit", "cursor"];
 
@@ -80,14 +80,22 @@ impl Wanted {
 
     /// Finds them.
     pub async fn find(&self, connection: &mut AnyConnection) -> Result<Page, sqlx::Error> {
-        const PAGE: &str = "SELECT * FROM tasks WHERE (CAST($1 AS TEXT) IS NULL OR owner = $1) \
+        const PAGE: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM tasks WHERE (CAST($1 AS TEXT) IS NULL OR owner = $1) \
                             AND (CAST($2 AS TEXT) IS NULL OR status = $2) AND (CAST($3 AS TEXT) IS NULL OR priority = $3) \
                             AND (created_at < $4 OR (created_at = $4 AND id < $5)) \
-                            ORDER BY created_at DESC, id DESC LIMIT $6";
-        const PAGE_OF_ONE: &str = "SELECT * FROM tasks WHERE owner = $1 \
+                            ORDER BY created_at DESC, id DESC LIMIT $6"
+        );
+        const PAGE_OF_ONE: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM tasks WHERE owner = $1 \
                                    AND (CAST($2 AS TEXT) IS NULL OR status = $2) AND (CAST($3 AS TEXT) IS NULL OR priority = $3) \
                                    AND (created_at < $4 OR (created_at = $4 AND id < $5)) \
-                                   ORDER BY created_at DESC, id DESC LIMIT $6";
+                                   ORDER BY created_at DESC, id DESC LIMIT $6"
+        );
         let (before, id) = self.after.clone().unwrap_or((i64::MAX, String::new()));
         // One more tells whether there is a next page.
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1);
@@ -99,12 +107,11 @@ impl Wanted {
             .bind(id)
             .bind(limit)
             .fetch(connection);
-        let (mut tasks, is_whole) = page_of(rows, Task::from_row).await?;
+        let (mut tasks, is_whole) = page_of(rows, TaskView::from_row).await?;
         let is_last = is_whole && tasks.len() <= self.limit;
         tasks.truncate(self.limit);
-        let next_cursor =
-            tasks.last().filter(|_| !is_last).map(|task| format!("{}-{}", task.created_at, task.id));
-        Ok(Page { tasks: tasks.into_iter().map(Task::view).collect(), next_cursor })
+        let next_cursor = tasks.last().filter(|_| !is_last).map(TaskView::cursor);
+        Ok(Page { tasks, next_cursor })
     }
 }
 

@@ -1,14 +1,19 @@
 //! How committed events get to Redis: in the order of their commits per task, each at least once, under one `event_id`.
 //!
-//! The invariant: an event is marked only after Redis has acknowledged it, so that a crash anywhere loses nothing; and
-//! within a task no event is sent before all earlier ones of it were acknowledged or sent. One replica publishes at a time.
+//! The invariants: an event is marked only after Redis has acknowledged it, so that a crash anywhere loses nothing; and
+//! of a task's events one at a time is on its way, the next only once the last is acknowledged, so that what Redis
+//! refuses for a while does not fall behind what it takes afterwards. One replica publishes at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
+use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use synapse_chassis::service::Service;
 use synapse_database::{
-    AnyConnection, Change, Database, DatabaseError, Refusable, Row as _, WriteError, sqlx,
+    AnyConnection, Change, Database, DatabaseError, Refusable, Row as _, Turn, WriteError, sqlx,
 };
 use synapse_rs::{
     Event, Publisher,
@@ -16,10 +21,7 @@ use synapse_rs::{
     publisher::{PublisherConfig, Receipt},
     shutdown::Shutdown,
 };
-use tokio::{
-    sync::Notify,
-    time::{interval, sleep},
-};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::{
     event::{SOURCE, STREAM},
@@ -30,6 +32,10 @@ use crate::{
 
 /// Events that are sent together.
 const BATCH: i64 = 500;
+/// And so many bytes of them; what is read from them takes up to forty times as much.
+const BATCH_BYTES: usize = 1 << 20;
+/// Events that are marked by one statement.
+const MARKED: usize = 500;
 /// How often a replica looks for what others have committed, and whether it is its turn.
 const LOOK: Duration = Duration::from_millis(100);
 const TURN: Duration = Duration::from_secs(1);
@@ -43,12 +49,11 @@ const SWEPT: i64 = 1_000;
 const PUBLISHING_OF_GRACE: f64 = 0.5;
 
 /// Starts what publishes, what counts and what sweeps.
-pub fn spawn(settings: &Settings, database: &Database, committed: &Arc<Notify>, service: &Service) {
+pub fn spawn(settings: &Settings, database: &Database, service: &Service) {
     let config = PublisherConfig { source: SOURCE.to_owned(), ..PublisherConfig::default() };
     let relay = Relay {
         publisher: Publisher::start(service.common.redis.clone(), config),
         database: database.clone(),
-        committed: committed.clone(),
         shutdown: service.shutdown.clone(),
     };
     service.spawn("relay", relay.run(service.common.shutdown_grace));
@@ -61,14 +66,14 @@ pub fn spawn(settings: &Settings, database: &Database, committed: &Arc<Notify>, 
 struct Relay {
     publisher: Publisher,
     database: Database,
-    committed: Arc<Notify>,
     shutdown: Shutdown,
 }
 
 /// An event that waits.
 struct Waiting {
     seq: i64,
-    event: Event,
+    task: String,
+    event: Result<Event, serde_json::Error>,
 }
 
 /// Why a round ended before everything was published.
@@ -76,8 +81,12 @@ struct Waiting {
 enum Setback {
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    #[error("redis refuses an event: {0}")]
-    Refused(String),
+    #[error("redis refuses event {seq} of the task {task:?}: {reason}")]
+    Refused { seq: i64, task: String, reason: String },
+    #[error(
+        "event {seq} of the task {task:?} can't be read, and holds up those behind it: {reason}; mend or remove it in the table outbox"
+    )]
+    Unreadable { seq: i64, task: String, reason: String },
 }
 
 impl Relay {
@@ -97,12 +106,15 @@ impl Relay {
 
     async fn take_turns(&self) {
         let mut pauses = Backoff::new(PAUSE.0, PAUSE.1);
+        let (mut turn, mut told) = (self.database.turn("synapse_tasks.outbox"), String::new());
         loop {
-            let pause = match self.work(&mut pauses).await {
+            let pause = match self.work(&mut turn, &mut pauses).await {
                 Ok(()) => TURN,
                 Err(setback) => {
-                    if pauses.attempts() == 0 {
-                        tracing::warn!(error = %setback, "events of tasks wait to be published");
+                    let reason = setback.to_string();
+                    if reason != told {
+                        tracing::warn!(reason, "events of tasks wait to be published");
+                        told = reason;
                     }
                     pauses.next_delay()
                 }
@@ -115,13 +127,9 @@ impl Relay {
     }
 
     /// Publishes for as long as it is our turn.
-    async fn work(&self, pauses: &mut Backoff) -> Result<(), Setback> {
-        let Some(mut lease) = self.database.lease("synapse_tasks.outbox").await? else { return Ok(()) };
-        while lease.is_held().await {
-            // Whoever commits from here on is seen in this round or wakes us for the next.
-            let committed = self.committed.notified();
-            let mut committed = std::pin::pin!(committed);
-            committed.as_mut().enable();
+    async fn work(&self, turn: &mut Turn, pauses: &mut Backoff) -> Result<(), Setback> {
+        let committed = self.database.committed();
+        while turn.is_ours().await? {
             if self.round().await? > 0 {
                 pauses.reset();
                 continue;
@@ -130,8 +138,8 @@ impl Relay {
                 break;
             }
             // Other replicas don't wake us.
-            let look = if self.database.is_sqlite() { Duration::MAX } else { LOOK };
-            let more = tokio::time::timeout(look, committed);
+            let look = if self.database.is_sqlite() { TURN } else { LOOK };
+            let more = timeout(look, committed.notified());
             self.shutdown.run_until_cancelled(more).await;
         }
         Ok(())
@@ -139,34 +147,68 @@ impl Relay {
 
     /// Publishes what waits; how many there were.
     async fn round(&self) -> Result<usize, Setback> {
-        let waiting = self.database.read(waiting).await?;
-        let mut sent = Vec::with_capacity(waiting.len());
-        for Waiting { seq, event } in waiting {
-            sent.push((seq, self.send(&event).await));
+        let mut tasks = HashMap::<String, VecDeque<Waiting>>::new();
+        for waiting in self.database.read(waiting).await? {
+            tasks.entry(waiting.task.clone()).or_default().push_back(waiting);
         }
-        let (mut published, mut setback) = (Vec::with_capacity(sent.len()), None);
-        for (seq, receipt) in sent {
-            let delivered = match receipt {
-                Ok(receipt) => receipt.await.map(drop).map_err(|error| error.to_string()),
-                Err(refused) => Err(refused),
-            };
-            match delivered {
-                Ok(()) => published.push(seq),
-                Err(refused) => {
-                    metrics::refused();
-                    setback.get_or_insert(Setback::Refused(refused));
+        let (mut published, mut setback) = (Vec::new(), None);
+        while !tasks.is_empty() {
+            let firsts = tasks.values_mut().filter_map(VecDeque::pop_front).collect::<Vec<_>>();
+            for (task, outcome) in self.publish(firsts).await {
+                match outcome {
+                    Ok(seq) => published.push(seq),
+                    Err(reason) => {
+                        metrics::refused();
+                        setback.get_or_insert(reason);
+                        // Not past the one that is missing.
+                        tasks.remove(&task);
+                    }
                 }
             }
+            tasks.retain(|_, events| !events.is_empty());
         }
         let count = published.len();
-        if count > 0 {
-            self.database.write(Mark(published)).await.map_err(|error| match error {
+        for numbers in published.chunks(MARKED) {
+            self.database.write(Mark(numbers.to_vec())).await.map_err(|error| match error {
                 WriteError::Refused(never) => match never {},
                 WriteError::Database(error) => error,
             })?;
-            metrics::published(count);
+            metrics::published(numbers.len());
         }
         setback.map_or(Ok(count), Err)
+    }
+
+    /// Publishes events of different tasks, and waits for what becomes of each.
+    async fn publish(&self, events: Vec<Waiting>) -> Vec<(String, Result<i64, Setback>)> {
+        let mut sent = Vec::with_capacity(events.len());
+        for Waiting { seq, task, event } in events {
+            let receipt = match event {
+                Ok(event) => self.send(&event).await,
+                Err(error) => {
+                    let reason = error.to_string();
+                    sent.push((task.clone(), Err(Setback::Unreadable { seq, task, reason })));
+                    continue;
+                }
+            };
+            sent.push((task, Ok((seq, receipt))));
+        }
+        let mut outcomes = Vec::with_capacity(sent.len());
+        for (task, receipt) in sent {
+            let outcome = match receipt {
+                Ok((seq, Ok(receipt))) => {
+                    receipt.await.map(|_| seq).map_err(|error| (seq, error.to_string()))
+                }
+                Ok((seq, Err(reason))) => Err((seq, reason)),
+                Err(unreadable) => {
+                    outcomes.push((task, Err(unreadable)));
+                    continue;
+                }
+            };
+            let outcome =
+                outcome.map_err(|(seq, reason)| Setback::Refused { seq, task: task.clone(), reason });
+            outcomes.push((task, outcome));
+        }
+        outcomes
     }
 
     async fn send(&self, event: &Event) -> Result<Receipt, String> {
@@ -183,18 +225,26 @@ impl Relay {
     }
 }
 
-/// The oldest events that are not published.
+/// The oldest events that are not published, as many as may be in memory.
 async fn waiting(connection: &mut AnyConnection) -> Result<Vec<Waiting>, sqlx::Error> {
-    const OLDEST: &str = "SELECT seq, event FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1";
-    let rows = sqlx::query(OLDEST).bind(BATCH).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            let text: String = row.try_get("event")?;
-            let fields: Map<String, Value> =
-                serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            Ok(Waiting { seq: row.try_get("seq")?, event: Event::from(fields) })
-        })
-        .collect()
+    const OLDEST: &str =
+        "SELECT seq, task_id, event FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT $1";
+    let mut rows = sqlx::query(OLDEST).bind(BATCH).fetch(connection);
+    let (mut waiting, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        let text: &str = row.try_get("event")?;
+        bytes += text.len();
+        if bytes > BATCH_BYTES && !waiting.is_empty() {
+            break;
+        }
+        waiting.push(Waiting {
+            seq: row.try_get("seq")?,
+            task: row.try_get("task_id")?,
+            event: serde_json::from_str::<Map<String, Value>>(text).map(Event::from),
+        });
+    }
+    Ok(waiting)
 }
 
 /// Events that Redis has.

@@ -44,6 +44,16 @@ impl Body {
         self.optional_id(field)?.ok_or_else(|| missing(field, format!("a text of 1 to {MAX_ID_BYTES} bytes")))
     }
 
+    /// The one who asks, `userId`.
+    pub fn user(&mut self) -> Result<String, ApiError> {
+        let user = self.id("userId")?;
+        // On the streams it means nobody, and what belongs to nobody is shown to everybody.
+        if user == "anonymous" {
+            return Err(ApiError::bad_field("userId", "is anonymous, which is nobody; expected a user's id"));
+        }
+        Ok(user)
+    }
+
     /// The same, where it may be left out.
     pub fn optional_id(&mut self, field: &str) -> Result<Option<String>, ApiError> {
         match self.take(field) {
@@ -51,6 +61,11 @@ impl Body {
             Some(Value::String(id)) => check_id(field, id).map(Some),
             Some(other) => Err(wrong_type(field, &other, "a text")),
         }
+    }
+
+    /// What `userId` says, whatever it is worth.
+    pub fn claimed_user(&self) -> Option<&str> {
+        self.0.get("userId").and_then(Value::as_str)
     }
 
     /// A text of up to so many bytes, where it may be left out.

@@ -18,7 +18,10 @@ use synapse_chassis::{
     service::Service,
 };
 use synapse_database::Change;
-use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{OpenApi as Description, path::Operation},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
     list::{Page, Wanted, limit_of},
     request::{Body, check_id},
     settings::ABOUT,
-    task::{Task, TaskView, no_such_task},
+    task::{TaskView, no_such_task},
     update::UpdateTask,
     versions::{self, HistoryItem, VersionView},
 };
@@ -37,8 +40,8 @@ use crate::{
 #[derive(OpenApi)]
 #[openapi(
     info(title = "synapse-tasks", description = "Tasks, their versions and dependencies. Every change publishes an event on `platform-events`."),
-    tags((name = "tasks", description = "A user's own; with the scope `tasks:all` everybody's. Errors are `{\"error\": \"…\", \"code\": \"…\", \"field\": \"…\"}`.")),
-    components(schemas(Problem)),
+    tags((name = "tasks", description = "A user's own; with the scope `tasks:all` everybody's. Errors are `{\"error\": \"…\", \"code\": \"…\", \"field\": \"…\"}`, of `GET /tasks/{id}` in an object under `error`.")),
+    components(schemas(Problem, FlatProblem)),
 )]
 struct Api;
 
@@ -49,11 +52,7 @@ pub fn routes(tasks: Arc<Tasks>, service: &Service) -> Router {
     let description = Arc::new(complete(description, service.authenticator.is_open()));
     let openapi = get(async move || Json(description.as_ref().clone()));
     let shared = Shared { tasks, authenticator: service.authenticator.clone() };
-    routes
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(map_response(flat))
-        .route("/openapi.json", openapi)
-        .with_state(shared)
+    routes.method_not_allowed_fallback(method_not_allowed).route("/openapi.json", openapi).with_state(shared)
 }
 
 /// The description of all routes, as `/openapi.json` serves it.
@@ -69,16 +68,23 @@ struct Shared {
 }
 
 fn described() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new()
+    // These were there before us.
+    let older = OpenApiRouter::new()
         .routes(routes!(create, list))
-        .routes(routes!(find, update))
+        .routes(routes!(update))
         .routes(routes!(history))
         .routes(routes!(add_dependency))
         .routes(routes!(find_dependencies))
+        .layer(map_response(flat));
+    OpenApiRouter::new().routes(routes!(find)).merge(older)
 }
 
 fn complete(api: Description, is_open: bool) -> Description {
-    synapse_chassis::openapi::complete(api, &ABOUT, is_open, |_| vec![], |_| Problem::name())
+    let problem = |_: &str, operation: &Operation| match operation.operation_id.as_deref() {
+        Some("find_task") => Problem::name(),
+        _ => FlatProblem::name(),
+    };
+    synapse_chassis::openapi::complete(api, &ABOUT, is_open, |_| vec![], problem)
 }
 
 /// What a new task is made of.
@@ -136,6 +142,28 @@ struct NewDependency {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the form of an answer, for its description")]
 struct Problem {
+    /// What is wrong.
+    error: Reason,
+}
+
+/// What is wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of an answer, for its description")]
+struct Reason {
+    /// For programs.
+    #[schema(example = "task_not_found")]
+    code: String,
+    /// For people.
+    message: String,
+    /// The part of the request that is wrong.
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
+
+/// Why a request was not served, as older clients read it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of an answer, for its description")]
+struct FlatProblem {
     /// For people.
     error: String,
     /// For programs.
@@ -153,7 +181,7 @@ struct Problem {
     request_body(content = NewTask, content_type = "application/json"),
     responses(
         (status = 200, description = "its first version", body = VersionView),
-        (status = 409, description = "there is a task with this id", body = Problem),
+        (status = 409, description = "there is a task with this id", body = FlatProblem),
     ),
 )]
 async fn create(State(shared): State<Shared>, uri: Uri, request: Request) -> Result<Response, ApiError> {
@@ -192,7 +220,7 @@ async fn find(
     headers: HeaderMap,
 ) -> Result<Json<TaskView>, ApiError> {
     Query::read(uri.query(), &[])?;
-    Ok(Json(shared.visible(&headers, "id", &path_id("id", id)?).await?.view()))
+    Ok(Json(shared.visible(&headers, "id", &path_id("id", id)?).await?))
 }
 
 /// Changes a task: a version more.
@@ -205,8 +233,8 @@ async fn find(
     request_body(content = TaskChange, content_type = "application/json"),
     responses(
         (status = 200, description = "its new version", body = VersionView),
-        (status = 404, description = "there is no such task", body = Problem),
-        (status = 409, description = "this status does not follow the one it has", body = Problem),
+        (status = 404, description = "there is no such task", body = FlatProblem),
+        (status = 409, description = "this status does not follow the one it has", body = FlatProblem),
     ),
 )]
 async fn update(
@@ -228,7 +256,7 @@ async fn update(
         ("limit" = Option<u32>, Query, description = "how many at most, 50 if not given", minimum = 1, maximum = 500),
         ("before" = Option<i64>, Query, description = "only versions before this one", minimum = 1),
     ),
-    responses((status = 200, description = "who, why, and the whole task since", body = Vec<HistoryItem>), (status = 404, description = "there is no such task", body = Problem)),
+    responses((status = 200, description = "who, why, and the whole task since", body = Vec<HistoryItem>), (status = 404, description = "there is no such task", body = FlatProblem)),
 )]
 async fn history(
     State(shared): State<Shared>,
@@ -254,8 +282,8 @@ async fn history(
     request_body(content = NewDependency, content_type = "application/json"),
     responses(
         (status = 200, description = "the dependency, which may have been there", body = DependencyView),
-        (status = 404, description = "there is no such task", body = Problem),
-        (status = 409, description = "the tasks would wait for one another", body = Problem),
+        (status = 404, description = "there is no such task", body = FlatProblem),
+        (status = 409, description = "the tasks would wait for one another", body = FlatProblem),
     ),
 )]
 async fn add_dependency(
@@ -271,7 +299,7 @@ async fn add_dependency(
 #[utoipa::path(
     get, path = "/dependencies/{taskId}", operation_id = "list_dependencies", tag = "tasks",
     params(("taskId" = String, Path, description = "the task's id")),
-    responses((status = 200, description = "the tasks it depends on", body = Vec<Dependency>), (status = 404, description = "there is no such task", body = Problem)),
+    responses((status = 200, description = "the tasks it depends on", body = Vec<Dependency>), (status = 404, description = "there is no such task", body = FlatProblem)),
 )]
 async fn find_dependencies(
     State(shared): State<Shared>,
@@ -303,20 +331,21 @@ impl Shared {
         let headers = request.headers().clone();
         let identity = self.authenticator.require(&headers).await?;
         let body = self.tasks.bodies.receive(request).await?;
-        let key = Key::read(&headers, &identity, &format!("{method} {}", uri.path()), &body.bytes)?;
-        let change = read(Body::read(&body.bytes)?, &identity).await?;
+        let fields = Body::read(&body.bytes)?;
+        let target = format!("{method} {}", uri.path());
+        let key = Key::read(&headers, &identity, fields.claimed_user(), &target, &body.bytes)?;
+        let change = read(fields, &identity).await?;
         // The body's share of memory is that of the change, until it is committed.
         let answer = self.tasks.database.write(Once { change, key }).await?;
-        self.tasks.committed.notify_one();
         Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
     }
 
     /// A task, if the one who asks may see it.
-    async fn visible(&self, headers: &HeaderMap, field: &str, id: &str) -> Result<Task, ApiError> {
+    async fn visible(&self, headers: &HeaderMap, field: &str, id: &str) -> Result<TaskView, ApiError> {
         let identity = self.authenticator.require(headers).await?;
-        let found = self.tasks.database.read(async |connection| Task::find(connection, id).await).await?;
+        let found = self.tasks.database.read(async |connection| TaskView::find(connection, id).await).await?;
         let task = found.ok_or_else(|| no_such_task(field, id))?;
-        identity.must_be(&task.owner, "tasks:all")?;
+        identity.must_be(&task.user_id, "tasks:all")?;
         Ok(task)
     }
 }
@@ -326,10 +355,11 @@ fn path_id(field: &str, id: Result<Path<String>, PathRejection>) -> Result<Strin
     check_id(field, id)
 }
 
-async fn method_not_allowed(method: http::Method, uri: Uri) -> ApiError {
-    ApiError::new(
+async fn method_not_allowed(method: http::Method, uri: Uri) -> Response {
+    let error = ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         format!("{} does not take {method}; see /openapi.json", uri.path()),
-    )
+    );
+    flat(error.into_response()).await
 }

@@ -13,7 +13,7 @@ synapse_chassis::variables! {
     pub VARIABLES:
     /// The largest body of a request.
     MAX_BODY_BYTES: Bytes = "4MiB";
-    /// How much memory the bodies of all requests may take together, eight times their bytes each, as they
+    /// How much memory the bodies of all requests may take together, forty times their bytes each, as they
     /// arrive, for what is read from them; one more waits, then is answered with 503.
     BODIES_BYTES: Bytes = "256MiB";
     /// How long what was answered to an Idempotency-Key is remembered, and an event after it was published.
@@ -54,7 +54,7 @@ impl Settings {
             remember: environment.duration(&REMEMBER)?,
         };
         if settings.bodies_bytes < READ_FACTOR * settings.max_body_bytes {
-            return Err(environment.refused(&BODIES_BYTES, "eight times MAX_BODY_BYTES or more"));
+            return Err(environment.refused(&BODIES_BYTES, "forty times MAX_BODY_BYTES or more"));
         }
         if settings.remember < Duration::from_mins(1) {
             return Err(environment.refused(&REMEMBER, "1m or more"));

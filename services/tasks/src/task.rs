@@ -1,14 +1,16 @@
 //! What a task is, and which status may follow which.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
 use synapse_chassis::error::ApiError;
-use synapse_database::{AnyConnection, Row as _, Sql, sqlx};
+use synapse_database::{
+    AnyConnection, Row as _, Sql,
+    sqlx::{self, any::AnyRow},
+};
 use utoipa::ToSchema;
 
 /// What has become of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Nobody works on it.
     Pending,
@@ -100,6 +102,14 @@ pub struct Task {
     pub updated_by: String,
 }
 
+/// The columns of `tasks`, for statements.
+macro_rules! columns {
+    () => {
+        "id, owner, organization, status, priority, state, version, created_at, updated_at, updated_by"
+    };
+}
+pub(crate) use columns;
+
 /// A task as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -116,21 +126,85 @@ pub struct TaskView {
     pub title: Value,
     /// Its description.
     pub description: Value,
-    /// What has become of it.
-    pub status: Status,
+    /// What has become of it: `pending`, `in_progress`, `completed`, `failed` or `cancelled`.
+    pub status: Value,
     /// How urgent it is.
     pub priority: Value,
     /// The number of its last version, from 1.
     pub version: i64,
     /// All of it, as its clients gave it.
     #[schema(value_type = Object)]
-    pub metadata: Map<String, Value>,
+    pub metadata: Box<RawValue>,
     /// When it was made.
     pub created_at: String,
+    /// The same, for cursors.
+    #[serde(skip)]
+    created_at_ms: i64,
     /// When it was changed last.
     pub updated_at: String,
     /// By whom.
     pub updated_by: String,
+}
+
+/// The fields of a task that every client knows; read without the others.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Summary {
+    /// Its title.
+    pub title: Value,
+    /// Its description.
+    pub description: Value,
+    /// What has become of it.
+    pub status: Value,
+    /// How urgent it is.
+    pub priority: Value,
+    /// When it is to be done.
+    #[serde(skip_serializing)]
+    pub due_date: Value,
+}
+
+impl Summary {
+    /// Reads them from a state as it is kept.
+    pub fn read(state: &str) -> Result<Self, sqlx::Error> {
+        serde_json::from_str(state).map_err(|error| sqlx::Error::Decode(error.into()))
+    }
+}
+
+impl TaskView {
+    /// Reads a row of `tasks`.
+    pub fn from_row(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let (id, state): (String, String) = (row.try_get("id")?, row.try_get("state")?);
+        let known = Summary::read(&state)?;
+        let created_at_ms = row.try_get("created_at")?;
+        Ok(Self {
+            task_id: id.clone(),
+            id,
+            user_id: row.try_get("owner")?,
+            organization_id: row.try_get("organization")?,
+            title: known.title,
+            description: known.description,
+            status: known.status,
+            priority: known.priority,
+            version: row.try_get("version")?,
+            metadata: raw(state)?,
+            created_at: time(created_at_ms),
+            created_at_ms,
+            updated_at: time(row.try_get("updated_at")?),
+            updated_by: row.try_get("updated_by")?,
+        })
+    }
+
+    /// Where the tasks after it are.
+    pub fn cursor(&self) -> String {
+        format!("{}-{}", self.created_at_ms, self.id)
+    }
+
+    /// The task of this id.
+    pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Self>, sqlx::Error> {
+        const ONE: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1");
+        let found = sqlx::query(ONE).bind(id).fetch_optional(connection).await?;
+        found.as_ref().map(Self::from_row).transpose()
+    }
 }
 
 impl Task {
@@ -139,63 +213,41 @@ impl Task {
         self.state.get(name).cloned().unwrap_or_default()
     }
 
-    /// As it is shown.
-    pub fn view(self) -> TaskView {
-        TaskView {
-            title: self.field("title"),
-            description: self.field("description"),
-            priority: self.field("priority"),
-            task_id: self.id.clone(),
-            id: self.id,
-            user_id: self.owner,
-            organization_id: self.organization,
-            status: self.status,
-            version: self.version,
-            metadata: self.state,
-            created_at: time(self.created_at),
-            updated_at: time(self.updated_at),
-            updated_by: self.updated_by,
-        }
+    /// The task of this id; nobody else changes it until the end of the transaction.
+    pub async fn to_change(connection: &mut AnyConnection, id: &str) -> Result<Option<Self>, sqlx::Error> {
+        const FOR_CHANGE: Sql = Sql {
+            sqlite: concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1"),
+            postgres: concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1 FOR UPDATE"),
+        };
+        let found = sqlx::query(FOR_CHANGE.on(connection)).bind(id).fetch_optional(connection).await?;
+        found.as_ref().map(Self::from_row).transpose()
     }
 
-    /// Reads a row that has [`COLUMNS`].
-    pub fn from_row(row: &sqlx::any::AnyRow) -> Result<Self, sqlx::Error> {
-        let status: String = row.try_get("status")?;
+    fn from_row(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let (status, state): (String, String) = (row.try_get("status")?, row.try_get("state")?);
         Ok(Self {
             id: row.try_get("id")?,
             owner: row.try_get("owner")?,
             organization: row.try_get("organization")?,
             status: Status::read(&status)
                 .ok_or_else(|| sqlx::Error::Decode(format!("no status: {status}").into()))?,
-            state: state(&row.try_get::<String, _>("state")?)?,
+            state: serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(error.into()))?,
             version: row.try_get("version")?,
             created_at: row.try_get("created_at")?,
             updated_at: row.try_get("updated_at")?,
             updated_by: row.try_get("updated_by")?,
         })
     }
-
-    /// The task of this id; nobody else changes it until the end of the transaction.
-    pub async fn to_change(connection: &mut AnyConnection, id: &str) -> Result<Option<Self>, sqlx::Error> {
-        const FOR_CHANGE: Sql = Sql {
-            sqlite: "SELECT * FROM tasks WHERE id = $1",
-            postgres: "SELECT * FROM tasks WHERE id = $1 FOR UPDATE",
-        };
-        let found = sqlx::query(FOR_CHANGE.on(connection)).bind(id).fetch_optional(connection).await?;
-        found.as_ref().map(Self::from_row).transpose()
-    }
-
-    /// The task of this id.
-    pub async fn find(connection: &mut AnyConnection, id: &str) -> Result<Option<Self>, sqlx::Error> {
-        let found =
-            sqlx::query("SELECT * FROM tasks WHERE id = $1").bind(id).fetch_optional(connection).await?;
-        found.as_ref().map(Self::from_row).transpose()
-    }
 }
 
-/// A state as it is kept.
-pub(crate) fn state(text: &str) -> Result<Map<String, Value>, sqlx::Error> {
-    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
+/// A state as it is kept, to be passed on as it is.
+pub(crate) fn raw(state: String) -> Result<Box<RawValue>, sqlx::Error> {
+    RawValue::from_string(state).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// A value as it is kept.
+pub(crate) fn text(value: &impl Serialize) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// A moment as clients see it: RFC 3339, UTC, milliseconds.

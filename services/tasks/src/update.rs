@@ -5,10 +5,9 @@ use synapse_chassis::{error::ApiError, identity::Identity};
 use synapse_database::{AnyConnection, Change, Refusable, Sql, sqlx};
 
 use crate::{
-    create::text,
     event,
     request::{Body, MAX_REASON_BYTES, check_size},
-    task::{Status, Task, no_such_task, now},
+    task::{Status, Task, no_such_task, now, text},
     versions::VersionView,
 };
 
@@ -21,11 +20,11 @@ const FAILURE: &str = "Task failed";
 const WRITE: Sql = Sql {
     sqlite: "UPDATE tasks SET status = $2, priority = $3, state = $4, version = $5, updated_at = $6, updated_by = $7 \
              WHERE id = $1; \
-             INSERT INTO versions VALUES ($1, $5, $4, $8, $9, $7, $6); \
+             INSERT INTO versions (task_id, version, state, changed, reason, changed_by, created_at) VALUES ($1, $5, $4, $8, $9, $7, $6); \
              INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $6)",
     postgres: "WITH task AS (UPDATE tasks SET status = $2, priority = $3, state = $4, version = $5, updated_at = $6, \
                              updated_by = $7 WHERE id = $1), \
-                    version AS (INSERT INTO versions VALUES ($1, $5, $4, $8, $9, $7, $6)) \
+                    version AS (INSERT INTO versions (task_id, version, state, changed, reason, changed_by, created_at) VALUES ($1, $5, $4, $8, $9, $7, $6)) \
                INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $6)",
 };
 
@@ -42,7 +41,7 @@ pub struct UpdateTask {
 impl UpdateTask {
     /// Reads it from `{userId, changes, changeReason?}`.
     pub fn read(id: String, mut body: Body, identity: Identity) -> Result<Self, ApiError> {
-        let user = body.id("userId")?;
+        let user = body.user()?;
         let changes = body.state("changes")?;
         let reason =
             body.optional_text("changeReason", MAX_REASON_BYTES)?.filter(|reason| !reason.is_empty());
@@ -110,16 +109,16 @@ impl Change for UpdateTask {
         let version = VersionView::new(&task, reason);
         let name = event::name_of((task.status != status_before).then_some(task.status));
         let told = self.told(name, &version, &changed);
-        let event = event::write(name, &task, &self.user, told).map_err(refused)?;
+        let event = event::write(name, &task, &self.user, told, "changes").map_err(refused)?;
         sqlx::query(WRITE.on(connection))
             .bind(&task.id)
             .bind(task.status.name())
             .bind(task.state.get("priority").and_then(Value::as_str))
-            .bind(text(&task.state))
+            .bind(text(&task.state)?)
             .bind(task.version)
             .bind(task.updated_at)
             .bind(&self.user)
-            .bind(text(&changed))
+            .bind(text(&changed)?)
             .bind(reason)
             .bind(event)
             .execute(connection)

@@ -1,17 +1,20 @@
 //! What a task was before.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use synapse_chassis::{
     error::ApiError,
     request::{Query, cut},
 };
-use synapse_database::{AnyConnection, Row as _, sqlx};
+use synapse_database::{
+    AnyConnection, Row as _,
+    sqlx::{self, any::AnyRow},
+};
 use utoipa::ToSchema;
 
 use crate::{
     list::page_of,
-    task::{Task, state, time},
+    task::{Summary, Task, raw, time},
 };
 
 /// How many versions are given if nobody says how many, and at most.
@@ -97,20 +100,7 @@ pub struct HistoryItem {
     pub created_at: String,
     /// The whole task since.
     #[schema(value_type = Object)]
-    pub metadata: Map<String, Value>,
-}
-
-/// The fields of a task that every client knows.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Summary {
-    /// Its title.
-    pub title: Value,
-    /// Its description.
-    pub description: Value,
-    /// Its status.
-    pub status: Value,
-    /// Its priority.
-    pub priority: Value,
+    pub metadata: Box<RawValue>,
 }
 
 /// Before which version.
@@ -136,24 +126,18 @@ pub async fn find(
     Ok(page_of(rows, item).await?.0)
 }
 
-fn item(row: &sqlx::any::AnyRow) -> Result<HistoryItem, sqlx::Error> {
-    let state = state(&row.try_get::<String, _>("state")?)?;
-    let changed: String = row.try_get("changed")?;
-    let field = |name: &str| state.get(name).cloned().unwrap_or_default();
+fn item(row: &AnyRow) -> Result<HistoryItem, sqlx::Error> {
+    let state: String = row.try_get("state")?;
+    let changed: &str = row.try_get("changed")?;
     let version = row.try_get("version")?;
     Ok(HistoryItem {
         version,
-        changes: Summary {
-            title: field("title"),
-            description: field("description"),
-            status: field("status"),
-            priority: field("priority"),
-        },
-        changed: serde_json::from_str(&changed).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        changes: Summary::read(&state)?,
+        changed: serde_json::from_str(changed).map_err(|error| sqlx::Error::Decode(error.into()))?,
         change_type: if version == 1 { "create" } else { "update" },
         changed_by: Person { id: row.try_get("changed_by")? },
         change_reason: row.try_get("reason")?,
         created_at: time(row.try_get("created_at")?),
-        metadata: state,
+        metadata: raw(state)?,
     })
 }

@@ -119,7 +119,7 @@ async fn upload(hub: &TestHub, length: usize, part: usize) -> TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn announced_bodies_that_do_not_come_hold_up_nobody_and_end() {
     let redis = RedisServer::new();
-    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "32MiB")]).await;
+    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "160MiB")]).await;
     let mut slow = Vec::new();
     for _ in 0..8 {
         slow.push(upload(&hub, 4 << 20, 1_000).await);
@@ -135,7 +135,7 @@ async fn announced_bodies_that_do_not_come_hold_up_nobody_and_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_take_all_memory_are_answered_with_503_and_give_it_back() {
     let redis = RedisServer::new();
-    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "32MiB")]).await;
+    let hub = TestHub::start(&redis, &[("MAX_BODY_BYTES", "4MiB"), ("BODIES_BYTES", "160MiB")]).await;
     let holding = upload(&hub, 4 << 20, (4 << 20) - 1).await;
     eventually("the memory is taken", async || {
         let answer = hub.post("/events/s", &json!({"event": "x", "text": "x".repeat(50_000)})).await;

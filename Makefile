@@ -43,7 +43,7 @@ export CARGO_INCREMENTAL := 0
 endif
 
 PYTHON_FILES := python tests examples benches
-BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub
+BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks
 
 ##@ See it
 run: $(if $(RELEASE),release module-release,binaries module) redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)
@@ -121,7 +121,7 @@ module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
 ##@ Measure it
-bench: bench-publish bench-consume bench-gateway ## Publishing, consuming, delivering, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway bench-tasks ## Publishing, consuming, delivering, making tasks, each beside its peers in the same run
 
 bench-publish: module-release rust redis ## Publishing alone
 	cargo build --package spool-load --locked --release
@@ -135,9 +135,13 @@ bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
-bench-gateway: release redis node peers ## Delivering alone
+bench-gateway: tools release redis node peers ## Delivering alone
 	cargo build --package gateway-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
+
+bench-tasks: tools release redis postgres ## Making tasks alone
+	cargo build --package tasks-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/tasks.py
 
 soak: module test-binaries redis node clients ## The long tests: hours of traffic and faults in minutes
 	SYNAPSE_TEST_OFFSETS=all PROPTEST_CASES=1000 cargo test --package synapse-rs --test publishing --locked
@@ -145,7 +149,7 @@ soak: module test-binaries redis node clients ## The long tests: hours of traffi
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway soak tools rust redis postgres valgrind node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks soak tools rust redis postgres valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.hub import Hub
-from harness.service import get
+from harness.schemathesis import attack
 from harness.tokens import SECRET, token
 
 if TYPE_CHECKING:
@@ -35,16 +32,6 @@ def streams(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.xgroup_create("0", "0", "0")
         client.set("text", "x")
-
-
-def attack(hub: Hub, examples: int, *arguments: str) -> None:
-    """Sends what its description allows and what it does not, and checks the answers against it."""
-    schemathesis = str(Path(sys.executable).with_name("schemathesis"))
-    limits = ["--max-examples", str(examples), "--generation-database", "none", "--seed", "7"]
-    command = [schemathesis, "run", f"{hub.http_url}/openapi.json", "--checks", "all", *limits, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=1_000, check=False)
-    assert ended.returncode == 0, f"{ended.stdout[-8_000:]}\n{ended.stderr[-2_000:]}\n{hub.tail()}"
-    assert get(f"{hub.http_url}/health")[0] == 200
 
 
 @pytest.mark.timeout(1_100)

@@ -6,6 +6,7 @@
 //! * [`identity`]: who is asking, and which requests are let in at all.
 //! * [`request`]: what clients may write in queries and bodies.
 //! * [`error`]: errors as a client of the HTTP face sees them.
+//! * [`openapi`]: what the descriptions of all services have in common.
 //! * [`serve`]: HTTP/1.1 over plain TCP, with limits.
 //! * [`health`]: `/health`, `/ready`, `/metrics`.
 //! * [`telemetry`]: the log and the metrics.
@@ -17,6 +18,7 @@
 pub mod error;
 pub mod health;
 pub mod identity;
+pub mod openapi;
 pub mod request;
 mod run;
 pub mod serve;

@@ -54,8 +54,12 @@ pub struct Sql {
 impl Sql {
     /// That of the database behind this connection.
     pub fn on(self, connection: &AnyConnection) -> &'static str {
-        if connection.backend_name() == "SQLite" { self.sqlite } else { self.postgres }
+        if is_sqlite(connection) { self.sqlite } else { self.postgres }
     }
+}
+
+pub(crate) fn is_sqlite(connection: &AnyConnection) -> bool {
+    connection.backend_name() == "SQLite"
 }
 
 impl Database {
@@ -89,7 +93,7 @@ impl Database {
         }
     }
 
-    fn must_be_prepared(&self) -> Result<(), DatabaseError> {
+    pub(crate) fn must_be_prepared(&self) -> Result<(), DatabaseError> {
         if self.shared.is_prepared.load(Ordering::Acquire) {
             Ok(())
         } else {

@@ -1,5 +1,7 @@
 //! What is written is there as a whole or not at all, on either database.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{path::Path, time::Duration};
 
 use futures_util::future::join_all;
@@ -163,7 +165,7 @@ async fn a_refusal_is_told_apart_from_what_the_database_says() {
     for bench in both().await {
         let database = &bench.database;
         database.write(Open("a".to_owned())).await.unwrap();
-        let again = join_all((0..20).map(|n| database.write(Open(format!("{}", ["a", "b"][n % 2]))))).await;
+        let again = join_all((0..20).map(|n| database.write(Open(["a", "b"][n % 2].to_owned())))).await;
         assert_eq!(again.iter().filter(|outcome| outcome.is_ok()).count(), 1);
         for refused in again.into_iter().filter_map(Result::err) {
             assert!(matches!(refused, WriteError::Refused("taken")), "{refused:?}");

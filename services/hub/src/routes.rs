@@ -15,11 +15,7 @@ use synapse_chassis::{
 };
 use utoipa::{
     OpenApi, ToSchema,
-    openapi::{
-        Content, OpenApi as Description, Ref, ResponseBuilder,
-        path::Operation,
-        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
-    },
+    openapi::{OpenApi as Description, path::Operation},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -85,39 +81,18 @@ fn described(service: Option<&Service>) -> (Router<Arc<Hub>>, Description) {
         .split_for_parts()
 }
 
-/// What is the same for all: the version, tokens unless it `is_open`, and the errors that every route may answer.
-fn complete(mut api: Description, is_open: bool) -> Description {
-    ABOUT.version.clone_into(&mut api.info.version);
-    if !is_open {
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    }
-    for (path, item) in &mut api.paths.paths {
-        let problem = if path.starts_with("/streams") { FlatProblem::name() } else { Problem::name() };
-        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
-            if !is_open {
-                let token = SecurityRequirement::new("token", scopes_of(path, operation));
-                operation.security = Some(vec![token]);
-            }
-            for (status, about) in [
-                ("4XX", "the request can't be served: `code` says why for programs, the text for people"),
-                ("5XX", "redis does not answer for the moment (503), or something is wrong here (500)"),
-            ] {
-                let content = Content::new(Some(Ref::from_schema_name(problem.as_ref())));
-                let response = ResponseBuilder::new().description(about).content("application/json", content);
-                operation.responses.responses.insert(status.to_owned(), response.build().into());
-            }
-        }
-    }
-    api
+fn complete(api: Description, is_open: bool) -> Description {
+    let problem =
+        |path: &str| if path.starts_with("/streams") { FlatProblem::name() } else { Problem::name() };
+    synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes_of, problem)
 }
 
 /// The scopes that [`described`] asks for, from where the operation is filed.
-fn scopes_of(path: &str, operation: &Operation) -> Vec<&'static str> {
+fn scopes_of(operation: &Operation) -> Vec<&'static str> {
     let tag = operation.tags.as_ref().and_then(|tags| tags.first()).map(String::as_str);
     match (tag, operation.operation_id.as_deref()) {
         (Some("streams"), _) => vec!["streams:read"],
-        (Some("events"), _) if path == "/schemas" => vec![],
+        (Some("events"), Some("list_schemas")) => vec![],
         (Some("events"), _) => vec!["events:publish"],
         (_, Some("start_replay")) => vec!["dlq:manage", "events:publish"],
         _ => vec!["dlq:manage"],

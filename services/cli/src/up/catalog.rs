@@ -16,7 +16,7 @@ pub(crate) struct Service {
 }
 
 /// All of them. A service whose executable is not there is left out, and said so.
-pub(crate) const SERVICES: [Service; 2] = [
+pub(crate) const SERVICES: [Service; 3] = [
     Service {
         name: "gateway",
         binary: "synapse-gateway",
@@ -28,6 +28,12 @@ pub(crate) const SERVICES: [Service; 2] = [
         binary: "synapse-hub",
         default_port: 8002,
         offers: "the streams over HTTP: /streams, /events/…, /dlq; /openapi.json",
+    },
+    Service {
+        name: "tasks",
+        binary: "synapse-tasks",
+        default_port: 5002,
+        offers: "tasks over REST: /tasks, /dependencies; /openapi.json",
     },
 ];
 

@@ -1,0 +1,13 @@
+//! The task orchestrator.
+
+use std::process::ExitCode;
+
+use synapse_tasks::{
+    migrate,
+    settings::{ABOUT, Settings},
+    start,
+};
+
+fn main() -> ExitCode {
+    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, async |_, settings| migrate(settings).await)
+}

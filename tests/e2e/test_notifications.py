@@ -322,7 +322,8 @@ def test_kills_lose_nothing_and_show_nothing_twice(
     service = until_end(Notifications(durable_redis.url, tmp_path, settings))
     users = [f"u{n}" for n in range(8)]
     clients = {user: client(service, {"userId": user}) for user in users}
-    rounds, each = (10, 400) if soak else (3, 200)
+    # A hundred for each: so many are shown at the next connection.
+    rounds, each = (10, 800) if soak else (3, 800)
     sent: dict[str, list[int]] = {user: [] for user in users}
     for number in range(rounds):
         batch = [(users[n % len(users)], number * each + n) for n in range(each)]
@@ -330,8 +331,8 @@ def test_kills_lose_nothing_and_show_nothing_twice(
             sent[user].append(n)
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(publish, durable_redis, *(event(user, n=n) for user, n in batch))
-            some = users[0]
-            eventually("some to be stored", lambda some=some, n=number: len(service.inbox(some)) > n * each / 8)
+            before = number * each // len(users)
+            eventually("some to be stored", lambda before=before: len(service.inbox("u0")) > before)
             service.kill()
             writing.result()
         service.start()
@@ -342,10 +343,7 @@ def test_kills_lose_nothing_and_show_nothing_twice(
     # What the killed one had in hand is taken over after 30 s.
     eventually("the inboxes to be exact", lambda: stored() == sent, patience_s=90)
     for user, here in clients.items():
-        numbers = [n["id"] for n in shown(here)]
-        assert len(numbers) - len(set(numbers)) <= rounds * 100, user
-        per_connection = shown_per_connection(here)
-        for ids in per_connection:
+        for ids in shown_per_connection(here):
             assert len(ids) == len(set(ids)), f"{user} was shown something twice on one connection"
         eventually(f"{user} to have seen all", lambda here=here, user=user: seen(here) == set(sent[user]))
 

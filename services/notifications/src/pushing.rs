@@ -37,7 +37,6 @@ const LISTED: u32 = 100;
 #[expect(dead_code, reason = "the form of a body, for its description")]
 struct BrowserSubscription {
     /// The push service's address for this browser.
-    #[schema(max_length = 2048)]
     endpoint: String,
     /// What pushes are encrypted with.
     keys: Keys,
@@ -53,16 +52,34 @@ struct Keys {
     auth: String,
 }
 
+/// A user's id: a text of 1 to 256 bytes, or a whole number.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum UserId {
+    Text(String),
+    Number(i64),
+}
+
 /// A user's subscription.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "the form of a body, for its description")]
 pub(crate) struct OfUser {
     /// Whose.
-    #[schema(min_length = 1, max_length = 256)]
-    user_id: String,
+    user_id: UserId,
     /// Where its pushes go.
     subscription: BrowserSubscription,
+}
+
+/// A user's subscription that is to be forgotten.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct Forget {
+    /// Whose.
+    user_id: UserId,
+    /// Where its pushes went.
+    subscription: Endpoint,
 }
 
 /// A push to a user.
@@ -71,8 +88,7 @@ pub(crate) struct OfUser {
 #[expect(dead_code, reason = "the form of a body, for its description")]
 pub(crate) struct ToUser {
     /// To whom.
-    #[schema(min_length = 1, max_length = 256)]
-    user_id: String,
+    user_id: UserId,
     /// Where to; to all of the user's if there is none.
     subscription: Option<BrowserSubscription>,
     /// What it says.
@@ -83,9 +99,9 @@ pub(crate) struct ToUser {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "the form of a body, for its description")]
 pub(crate) struct ToMany {
-    /// Where to.
-    #[schema(max_items = 100)]
-    subscriptions: Vec<BrowserSubscription>,
+    /// Where to; one that can't be right counts as failed.
+    #[schema(max_items = 100, value_type = Vec<Value>)]
+    subscriptions: (),
     /// What it says.
     notification: Wanted,
 }
@@ -95,7 +111,8 @@ pub(crate) struct ToMany {
 #[expect(dead_code, reason = "the form of a body, for its description")]
 pub(crate) struct ToValidate {
     /// The subscription.
-    subscription: BrowserSubscription,
+    #[schema(value_type = Object)]
+    subscription: (),
 }
 
 /// A body of these routes; what is needed of it depends on the route.
@@ -236,7 +253,7 @@ pub(crate) async fn subscribe(
 /// Forgets a subscription of a user.
 #[utoipa::path(
     post, path = "/push/unsubscribe", operation_id = "unsubscribe", tag = "push",
-    request_body(content = OfUser, content_type = "application/json"),
+    request_body(content = Forget, content_type = "application/json"),
     responses((status = 200, description = "it is not there any more", body = Kept)),
 )]
 pub(crate) async fn unsubscribe(
@@ -332,8 +349,8 @@ pub(crate) async fn validate(
     request: Request,
 ) -> Result<Json<Valid>, ApiError> {
     let (_, body) = body_of(&platform, uri, request).await?;
-    if body.subscription.is_null() {
-        return Err(ApiError::bad_request("invalid_request", "subscription is required"));
+    if !body.subscription.is_object() {
+        return Err(ApiError::bad_request("invalid_request", "subscription is required: an object"));
     }
     let subscription = subscription_of(&body.subscription);
     let valid = subscription.is_ok_and(|subscription| platform.sender.check(&subscription).is_ok());
@@ -378,12 +395,14 @@ async fn body_of(platform: &Platform, uri: Uri, request: Request) -> Result<(Ide
 
 /// Whose subscription or push it is, by somebody who may; `None` if it does not say.
 fn user_of(body: &Body, identity: &Identity) -> Result<Option<String>, ApiError> {
-    let user = match &body.user_id {
-        Value::Null => return Ok(None),
-        Value::String(user) if user.is_empty() => return Ok(None),
-        Value::String(user) => user.clone(),
-        Value::Number(user) if user.is_i64() || user.is_u64() => user.to_string(),
-        _ => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
+    if body.user_id.is_null() {
+        return Ok(None);
+    }
+    let user = match UserId::deserialize(&body.user_id) {
+        Ok(UserId::Text(user)) if user.is_empty() => return Ok(None),
+        Ok(UserId::Text(user)) => user,
+        Ok(UserId::Number(user)) => user.to_string(),
+        Err(_) => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
     };
     check_user("userId", &user)?;
     identity.must_be(&user, SCOPE)?;

@@ -72,7 +72,13 @@ fn complete(api: Description, is_open: bool) -> Description {
     };
     let problem =
         |path: &str| if path.starts_with("/notifications") { Problem::name() } else { FlatProblem::name() };
-    synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes, problem)
+    let mut api = synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes, problem);
+    let key = api.paths.paths.get_mut("/push/vapid-key").and_then(|item| item.get.as_mut());
+    if let Some(operation) = key {
+        // It is public.
+        operation.security = None;
+    }
+    api
 }
 
 /// Why a request was not served.

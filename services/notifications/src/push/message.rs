@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -22,10 +22,8 @@ const URL: &str = "/";
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Wanted {
     /// What stands above.
-    #[schema(max_length = 1000)]
     pub title: String,
     /// What it says.
-    #[schema(max_length = 4000)]
     pub body: String,
     /// The address of a picture; a default of the page's if there is none.
     #[serde(default)]
@@ -33,8 +31,8 @@ pub struct Wanted {
     pub icon: Option<String>,
     /// The address of a small picture, or a number.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub badge: Option<Value>,
+    #[schema(nullable)]
+    pub badge: Option<Badge>,
     /// What goes along for the page.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -43,6 +41,16 @@ pub struct Wanted {
     #[serde(default)]
     #[schema(nullable)]
     pub url: Option<String>,
+}
+
+/// A small picture, or a whole number.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Badge {
+    /// How many there are.
+    Count(i64),
+    /// The address of a picture.
+    Picture(String),
 }
 
 /// A push that goes with a notification.
@@ -89,7 +97,7 @@ impl Wanted {
     /// Without addresses that would leave no room for anything else.
     fn short(&self) -> Self {
         let fits = |text: &Option<String>| text.clone().filter(|text| text.len() <= 500);
-        let badge = self.badge.clone().filter(|badge| badge.to_string().len() <= 500);
+        let badge = self.badge.clone().filter(|badge| json!(badge).to_string().len() <= 500);
         Self { icon: fits(&self.icon), url: fits(&self.url), badge, ..self.clone() }
     }
 
@@ -103,7 +111,7 @@ impl Wanted {
             "title": title,
             "body": body,
             "icon": self.icon.as_deref().filter(|icon| !icon.is_empty()).unwrap_or(ICON),
-            "badge": self.badge.clone().unwrap_or(json!(0)),
+            "badge": self.badge.clone().unwrap_or(Badge::Count(0)),
             "data": data,
         })
         .to_string()

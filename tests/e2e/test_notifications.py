@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -234,6 +234,19 @@ def test_a_refused_token_at_the_handshake_is_said_so(with_key: Notifications, un
     assert refused.one("refused")["data"]["code"] == "token_invalid"
 
 
+def test_a_handshake_without_a_token_is_told_so(with_key: Notifications, client: Callable[..., SocketIoClient]) -> None:
+    assert authenticated(client(with_key, {"userId": "1"}))["code"] == "token_missing"
+
+
+def test_a_socket_without_a_token_is_refused_if_nobody_may_be_anonymous(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
+) -> None:
+    settings = {"JWT_SECRET": SECRET, "ANONYMOUS": "deny"}
+    service = until_end(Notifications(redis_server.url, tmp_path, settings))
+    refused = until_end(KINDS["node"](service))
+    assert refused.one("refused")["data"]["code"] == "token_missing"
+
+
 def test_a_connection_ends_with_its_token(with_key: Notifications, client: Callable[..., SocketIoClient]) -> None:
     # Thirty seconds of leeway are for clocks that differ.
     brief = client(with_key, {"token": token("1", expires_in_s=-28)})
@@ -309,17 +322,20 @@ def test_bad_questions_name_what_is_wrong(notifications: Notifications) -> None:
     assert notifications.ask("GET", "/nothing")[0] == 404
 
 
+@pytest.fixture
+def sturdy(
+    durable_redis: RedisServer, tmp_path: Path, database: dict[str, str], until_end: Callable[[Any], Any]
+) -> Notifications:
+    """A notification service on either database, over a Redis that keeps everything."""
+    service: Notifications = until_end(Notifications(durable_redis.url, tmp_path, database))
+    return service
+
+
 @pytest.mark.timeout(300)
 def test_kills_lose_nothing_and_show_nothing_twice(
-    durable_redis: RedisServer,
-    tmp_path: Path,
-    database: dict[str, str],
-    until_end: Callable[[Any], Any],
-    client: Callable[..., SocketIoClient],
-    soak: bool,
+    sturdy: Notifications, durable_redis: RedisServer, client: Callable[..., SocketIoClient], soak: bool
 ) -> None:
-    settings = {**database, "NOTIFY_CONCURRENCY": "32"}
-    service = until_end(Notifications(durable_redis.url, tmp_path, settings))
+    service = sturdy
     users = [f"u{n}" for n in range(8)]
     clients = {user: client(service, {"userId": user}) for user in users}
     # A hundred for each: so many are shown at the next connection.
@@ -331,8 +347,7 @@ def test_kills_lose_nothing_and_show_nothing_twice(
             sent[user].append(n)
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(publish, durable_redis, *(event(user, n=n) for user, n in batch))
-            before = number * each // len(users)
-            eventually("some to be stored", lambda before=before: len(service.inbox("u0")) > before)
+            wait_for_stored(service, number * each // len(users) + 1)
             service.kill()
             writing.result()
         service.start()
@@ -345,7 +360,7 @@ def test_kills_lose_nothing_and_show_nothing_twice(
     for user, here in clients.items():
         for ids in shown_per_connection(here):
             assert len(ids) == len(set(ids)), f"{user} was shown something twice on one connection"
-        eventually(f"{user} to have seen all", lambda here=here, user=user: seen(here) == set(sent[user]))
+        here.wait_for(f"all that {user} is told", partial(has_seen, here, sent[user]))
 
 
 def shown_per_connection(client: SocketIoClient) -> list[list[str]]:
@@ -359,9 +374,14 @@ def shown_per_connection(client: SocketIoClient) -> list[list[str]]:
     return per_connection
 
 
-def seen(client: SocketIoClient) -> set[int]:
-    """The numbers that a client has got."""
-    return {n["data"]["n"] for n in shown(client)}
+def has_seen(client: SocketIoClient, numbers: list[int], _: object) -> bool:
+    """Whether a client has got these."""
+    return {n["data"]["n"] for n in shown(client)} == set(numbers)
+
+
+def wait_for_stored(service: Notifications, count: int) -> None:
+    """Waits until the inbox of `u0` has so many."""
+    eventually("some to be stored", lambda: len(service.inbox("u0")) >= count)
 
 
 def test_two_replicas_show_each_notification_once(

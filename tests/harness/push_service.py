@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +18,7 @@ from py_vapid import Vapid02
 from harness.wait import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 Answer = tuple[int, dict[str, str]]

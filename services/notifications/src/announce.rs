@@ -125,7 +125,9 @@ impl Announcer {
                     if !left.is_empty() {
                         tracing::debug!(count = left.len(), "announcing what was left");
                     }
-                    left.iter().for_each(|notification| self.announce(notification));
+                    for notification in &left {
+                        self.announce(notification);
+                    }
                 }
                 Err(error) => {
                     metrics::database_failed("sweep");

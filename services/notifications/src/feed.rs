@@ -103,7 +103,13 @@ impl Feed {
                     );
                 }
                 News::Interrupted(error) => tracing::debug!(%error, "announcements can't be heard"),
-                News::Resumed(_) => tracing::info!("announcements are heard again"),
+                News::Resumed(rewound) => {
+                    tracing::info!("announcements are heard again");
+                    if !rewound.is_empty() {
+                        // Redis has lost some. Who comes back is shown what nobody was.
+                        self.close_all(CloseReason::EventsLost);
+                    }
+                }
             }
         }
     }
@@ -144,7 +150,9 @@ impl Feed {
                 Offered::Held | Offered::No => {}
             }
         });
-        to_flush.iter().for_each(|link| link.flush());
+        for link in to_flush {
+            link.flush();
+        }
         if taken > 0 {
             metrics::delivered("live", taken);
             self.marks.say(id, Mark::Delivered);

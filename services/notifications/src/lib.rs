@@ -103,7 +103,8 @@ fn spawn_reader(platform: &Arc<Platform>, announcer: Arc<Announcer>, service: &S
         announcer.close(grace.mul_f64(ANNOUNCING_OF_GRACE)).await;
     });
     let (sender, store) = (platform.sender.clone(), platform.store.clone());
-    service.spawn("pushes", push::queue::run(sender, store, wake, service.shutdown.clone()));
+    let at_once = platform.settings.push.concurrency;
+    service.spawn("pushes", push::queue::run(sender, store, at_once, wake, service.shutdown.clone()));
 }
 
 /// Brings the tables to this version's form.

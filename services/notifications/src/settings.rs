@@ -47,6 +47,8 @@ synapse_chassis::variables! {
     CONNECT_TIMEOUT: Duration = "45s";
 }
 
+const MAX_PUSH_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// The command that brings the tables to this version's form.
 pub const MIGRATE: &str = "migrate";
 
@@ -118,7 +120,11 @@ impl Settings {
                 allow_private: environment
                     .choice(&PUSH_ALLOW_PRIVATE, &[("false", false), ("true", true)])?,
                 concurrency: environment.number(&PUSH_CONCURRENCY, 1..=1_000)?,
-                timeout: duration(&PUSH_TIMEOUT)?,
+                timeout: match duration(&PUSH_TIMEOUT)? {
+                    // Well within the time for which others leave a push alone.
+                    timeout if timeout <= MAX_PUSH_TIMEOUT => timeout,
+                    _ => return Err(environment.refused(&PUSH_TIMEOUT, "a duration of up to 60s")),
+                },
             },
             limits: Limits {
                 outbox_bytes: environment.bytes(&OUTBOX_BYTES, 64 << 10..=1 << 30)?,

@@ -85,14 +85,17 @@ impl SocketIoClient {
         self.who = Some(who);
     }
 
+    fn not_entered(&self, Failure { code, message }: &Failure) {
+        self.say("authenticated", &json!({ "success": false, "error": message, "code": code }));
+    }
+
     /// Its own room, if this is one.
     fn own_room(&self, arguments: &[Value]) -> Result<Room, Failure> {
         let who = self.who.as_ref().ok_or_else(|| {
             Failure::new("not_authenticated", "say who you are first: authenticate {userId, token}")
         })?;
-        let name = match arguments.first() {
-            Some(Value::String(name)) => name,
-            _ => return Err(Failure::new("invalid_request", "expected a room, for example user_42")),
+        let Some(Value::String(name)) = arguments.first() else {
+            return Err(Failure::new("invalid_request", "expected a room, for example user_42"));
         };
         let room = Room::named(name).map_err(|error| Failure::new("invalid_room", error.to_string()))?;
         if room != who.room {
@@ -128,7 +131,6 @@ impl SocketIoClient {
 
 /// Who this is: by its token, or by its word where that is taken.
 async fn identify(platform: &Platform, claim: Claim) -> Result<Who, Failure> {
-    let refused = |refusal: Refusal| Failure::new(refusal.code(), refusal.to_string());
     let authenticator = &platform.service.authenticator;
     if claim.token.is_none() && !authenticator.is_open() {
         return Err(refused(Refusal::TokenMissing));
@@ -145,6 +147,10 @@ async fn identify(platform: &Platform, claim: Claim) -> Result<Who, Failure> {
     Ok(Who { user, room, expires_at: expiry_of(&identity) })
 }
 
+fn refused(refusal: Refusal) -> Failure {
+    Failure::new(refusal.code(), refusal.to_string())
+}
+
 impl Claim {
     /// What an `auth` or a request says.
     fn of(said: &Value) -> Self {
@@ -158,29 +164,33 @@ impl Claim {
 }
 
 impl Application for SocketIoClient {
-    type Admission = Option<Entered>;
+    /// `None`: it will say later who it is.
+    type Admission = Option<Result<Entered, Failure>>;
     type Outcome = Outcome;
 
-    fn connect(&mut self, auth: Value) -> Work<Result<Option<Entered>, Failure>> {
+    fn connect(&mut self, auth: Value) -> Work<Result<Self::Admission, Failure>> {
+        let is_open = self.platform.service.authenticator.is_open();
         let mut claim = Claim::of(&auth);
         claim.token = claim.token.or_else(|| self.token.clone());
-        let says_who =
-            claim.token.is_some() || (claim.user.is_some() && self.platform.service.authenticator.is_open());
-        if !says_who {
-            // It will say later, and gets nothing before.
-            return Box::pin(async { Ok(None) });
+        // A token that nobody can check says nothing.
+        let says_who = if is_open { claim.user.is_some() } else { claim.token.is_some() };
+        if says_who {
+            let entering = self.enter(claim);
+            return Box::pin(async { entering.await.map(|entered| Some(Ok(entered))) });
         }
-        if claim.user.is_none() && self.platform.service.authenticator.is_open() {
-            // A token nobody can check says nothing.
-            return Box::pin(async { Ok(None) });
-        }
-        let entering = self.enter(claim);
-        Box::pin(async { entering.await.map(Some) })
+        let platform = self.platform.clone();
+        Box::pin(async move {
+            // It gets nothing before it says who it is, if it may be here at all.
+            platform.service.authenticator.identify(None).await.map_err(refused)?;
+            Ok(claim.user.map(|_| Err(refused(Refusal::TokenMissing))))
+        })
     }
 
-    fn connected(&mut self, _sid: &str, admission: Option<Entered>) {
-        if let Some(entered) = admission {
-            self.entered(entered);
+    fn connected(&mut self, _sid: &str, admission: Self::Admission) {
+        match admission {
+            Some(Ok(entered)) => self.entered(entered),
+            Some(Err(failure)) => self.not_entered(&failure),
+            None => {}
         }
     }
 
@@ -213,8 +223,7 @@ impl Application for SocketIoClient {
                 Ok(())
             }
             Outcome::Authenticated(Err(failure)) => {
-                let Failure { code, message } = &failure;
-                self.say("authenticated", &json!({ "success": false, "error": message, "code": code }));
+                self.not_entered(&failure);
                 Err(failure)
             }
             Outcome::Subscribed(Entered { missed, .. }) => {

@@ -17,7 +17,7 @@ fn delivery(value: Value) -> Delivery {
 
 /// So many seconds after the entry was written.
 fn now(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(1_795_000_000_000) + Duration::from_secs(seconds)
+    UNIX_EPOCH + Duration::from_secs(1_795_000_000 + seconds)
 }
 
 fn made(value: Value) -> Option<Notification> {

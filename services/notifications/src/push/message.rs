@@ -133,14 +133,14 @@ mod tests {
 
     use super::*;
 
-    fn wanted(title: &str, body: &str, data: Value) -> Wanted {
+    fn wanted(title: &str, body: &str, data: &Value) -> Wanted {
         let data = data.as_object().cloned();
         Wanted { title: title.to_owned(), body: body.to_owned(), icon: None, badge: None, data, url: None }
     }
 
     #[test]
     fn what_is_not_given_has_its_default() {
-        let payload: Value = serde_json::from_str(&wanted("t", "b", json!({"a": 1})).payload()).unwrap();
+        let payload: Value = serde_json::from_str(&wanted("t", "b", &json!({"a": 1})).payload()).unwrap();
         let whole = json!({
             "title": "t", "body": "b", "icon": "/icon-192x192.png", "badge": 0, "data": {"a": 1, "url": "/"},
         });
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn data_goes_before_the_body_is_cut() {
         let data = json!({"id": "1", "type": "t", "much": "x".repeat(4_000)});
-        let payload: Value = serde_json::from_str(&wanted("t", "body", data).payload()).unwrap();
+        let payload: Value = serde_json::from_str(&wanted("t", "body", &data).payload()).unwrap();
         assert_eq!(payload["data"], json!({"id": "1", "type": "t", "url": "/"}));
         assert_eq!(payload["body"], "body");
     }
@@ -160,7 +160,7 @@ mod tests {
         fn a_payload_always_fits_and_is_json(
             title in ".{0,3000}", body in "[\u{0}-\u{ffff}]{0,6000}", icon in ".{0,3000}", data in ".{0,5000}",
         ) {
-            let mut wanted = wanted(&title, &body, json!({ "id": data }));
+            let mut wanted = wanted(&title, &body, &json!({ "id": data }));
             wanted.icon = Some(icon.clone());
             wanted.url = Some(icon);
             let payload = wanted.payload();

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use synapse_rs::{backoff::Backoff, shutdown::Shutdown};
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::{JoinError, JoinSet},
+    time::sleep,
+};
 
 use super::{Sender, sender::PushError};
 use crate::{
@@ -12,8 +16,6 @@ use crate::{
     store::{Fate, Push, Store},
 };
 
-/// Pushes that are taken at once.
-const BATCH: i64 = 64;
 /// How long others leave a push alone that a process has taken: longer than it can take to send one.
 const TAKEN_FOR_MS: i64 = 120_000;
 /// How often a push is tried.
@@ -23,19 +25,27 @@ const DELAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins
 /// How often the table is looked at although nobody said that there is something: replicas may have left it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Sends what is due, until `shutdown`.
-pub async fn run(sender: Arc<Sender>, store: Store, wake: Arc<Notify>, shutdown: Shutdown) {
+/// Sends what is due, `at_once` at a time, until `shutdown`; what is on its way then is finished.
+pub async fn run(sender: Arc<Sender>, store: Store, at_once: usize, wake: Arc<Notify>, shutdown: Shutdown) {
     let mut backoff = Backoff::default();
+    let mut sending = JoinSet::new();
     while !shutdown.is_cancelled() {
-        let now_ms = now_ms();
-        let pause = match store.take_pushes(now_ms, now_ms + TAKEN_FOR_MS, BATCH).await {
-            Ok(pushes) if !pushes.is_empty() => {
+        if sending.len() >= at_once {
+            ended(sending.join_next().await);
+            continue;
+        }
+        let (now_ms, room) = (now_ms(), i64::try_from(at_once - sending.len()).unwrap_or(1));
+        let pause = match store.take_pushes(now_ms, now_ms + TAKEN_FOR_MS, room).await {
+            Ok(pushes) => {
                 backoff.reset();
-                send_all(&sender, &store, pushes).await;
-                continue;
-            }
-            Ok(_) => {
-                backoff.reset();
+                let is_more = !pushes.is_empty();
+                for push in pushes {
+                    let (sender, store) = (sender.clone(), store.clone());
+                    sending.spawn(async move { send(&sender, &store, push).await });
+                }
+                if is_more {
+                    continue;
+                }
                 until_next(&store).await
             }
             Err(error) => {
@@ -44,8 +54,22 @@ pub async fn run(sender: Arc<Sender>, store: Store, wake: Arc<Notify>, shutdown:
                 backoff.next_delay()
             }
         };
-        let woken = timeout(pause, wake.notified());
-        shutdown.run_until_cancelled(woken).await;
+        // One that ends may have made another due.
+        tokio::select! {
+            () = wake.notified() => {}
+            () = sleep(pause) => {}
+            Some(result) = sending.join_next() => ended(Some(result)),
+            () = shutdown.cancelled() => {}
+        }
+    }
+    while let Some(result) = sending.join_next().await {
+        ended(Some(result));
+    }
+}
+
+fn ended(result: Option<Result<(), JoinError>>) {
+    if let Some(Err(error)) = result {
+        tracing::error!(%error, "a push broke; it is tried again");
     }
 }
 
@@ -59,22 +83,13 @@ async fn until_next(store: &Store) -> Duration {
     }
 }
 
-async fn send_all(sender: &Arc<Sender>, store: &Store, pushes: Vec<Push>) {
-    let mut sending = JoinSet::new();
-    for push in pushes {
-        let (sender, store) = (sender.clone(), store.clone());
-        sending.spawn(async move { send(&sender, &store, push).await });
-    }
-    while let Some(ended) = sending.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a push broke; it is tried again");
-        }
-    }
-}
-
 /// Sends one and says what became of it.
 async fn send(sender: &Sender, store: &Store, push: Push) {
-    let result = sender.send(&push.to, &push.payload).await;
+    let result = if push.expires_ms <= now_ms() {
+        Err(PushError::TooLate)
+    } else {
+        sender.send(&push.to, &push.payload).await
+    };
     if let Err(PushError::Gone(_)) = &result {
         metrics::subscription_removed();
         if let Err(error) = store.unsubscribe(None, push.to.endpoint.clone()).await {
@@ -86,6 +101,7 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
     metrics::pushed(match (&result, fate) {
         (Ok(()), _) => "sent",
         (Err(PushError::Gone(_)), _) => "gone",
+        (Err(PushError::TooLate), _) => "given_up",
         (Err(error), Fate::Over) if error.is_transient() => "given_up",
         (Err(_), Fate::Over) => "refused",
         (Err(_), Fate::Again { .. }) => "failed",
@@ -108,13 +124,11 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
 fn fate_of(push: &Push, result: &Result<(), PushError>, now_ms: i64) -> Fate {
     let attempts = push.attempts + 1;
     let after = match result {
-        Err(error) if error.is_transient() => match error {
-            PushError::Later { after: Some(after), .. } => *after,
-            _ => {
-                let exponent = u32::try_from(push.attempts).unwrap_or(u32::MAX);
-                Backoff::new(DELAY.0, DELAY.1).ceiling(exponent)
-            }
-        },
+        Err(PushError::Later { after: Some(after), .. }) => *after,
+        Err(error) if error.is_transient() => {
+            let exponent = u32::try_from(push.attempts).unwrap_or(u32::MAX);
+            Backoff::new(DELAY.0, DELAY.1).ceiling(exponent)
+        }
         _ => return Fate::Over,
     };
     let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
@@ -157,7 +171,8 @@ mod tests {
     #[test]
     fn what_is_sent_gone_or_refused_is_over() {
         let refused = PushError::Refused { status: StatusCode::FORBIDDEN, reason: String::new() };
-        for result in [Ok(()), Err(PushError::Gone(StatusCode::GONE)), Err(refused)] {
+        for result in [Ok(()), Err(PushError::Gone(StatusCode::GONE)), Err(PushError::TooLate), Err(refused)]
+        {
             assert_eq!(fate_of(&push(0), &result, 0), Fate::Over);
         }
     }

@@ -84,6 +84,9 @@ pub enum PushError {
         /// When to come back, if it says so.
         after: Option<Duration>,
     },
+    /// Nobody wants it any more.
+    #[error("the push could not be sent while somebody wanted it")]
+    TooLate,
     /// No answer.
     #[error("the push service can't be reached: {0}")]
     Unreachable(String),
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_push_service_may_say_when_to_come_back_in_two_ways() {
-        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("120"), Some(Duration::from_mins(2)));
         let soon = retry_after("Fri, 01 Jan 2100 00:00:00 GMT").unwrap();
         assert!(soon > Duration::from_hours(24));
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), None);

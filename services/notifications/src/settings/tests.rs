@@ -28,6 +28,7 @@ fn a_bad_value_is_named_with_what_is_allowed() {
         ("INBOX_RETENTION", "0"),
         ("NOTIFY_CONCURRENCY", "0"),
         ("PUSH_ALLOW_PRIVATE", "maybe"),
+        ("PUSH_TIMEOUT", "61s"),
         ("VAPID_EMAIL", "nobody"),
         ("VAPID_EMAIL", "a@b c"),
         ("VAPID_PUBLIC_KEY", "AAAA"),

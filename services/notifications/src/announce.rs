@@ -11,7 +11,7 @@ use synapse_rs::{
 };
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -29,6 +29,8 @@ const KEPT: u64 = 10_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What is younger may be on its way by whoever stored it.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How long marks are gathered.
+const GATHER: Duration = Duration::from_millis(20);
 /// Marks that are written by one change.
 const MARKS_AT_ONCE: usize = 500;
 
@@ -154,17 +156,31 @@ pub async fn write_marks(store: Store, mut unwritten: Unwritten, shutdown: Shutd
         if unwritten.recv_many(&mut said, MARKS_AT_ONCE).await == 0 {
             return;
         }
-        let of = |mark| said.iter().filter_map(move |said| said.0.filter(|said| said.1 == mark));
-        for mark in [Mark::Announced, Mark::Delivered] {
-            let ids: Vec<_> = of(mark).map(|(id, _)| id).collect();
-            write_mark(&store, &ids, mark, &shutdown).await;
-        }
-        metrics::announced(of(Mark::Announced).count());
+        // Together with what is said soon: each write would hold up a notification that is to be stored.
+        let _ = timeout(GATHER, async { while gather(&mut unwritten, &mut said).await {} }).await;
+        let ids = |mark| -> Vec<_> {
+            said.iter().filter_map(|said| said.0.filter(|said| said.1 == mark)).map(|(id, _)| id).collect()
+        };
+        let (announced, delivered) = (ids(Mark::Announced), ids(Mark::Delivered));
+        tokio::join!(
+            write_mark(&store, &announced, Mark::Announced, &shutdown),
+            write_mark(&store, &delivered, Mark::Delivered, &shutdown),
+        );
+        metrics::announced(announced.len());
         is_finished = said.iter().any(|said| said.0.is_none());
     }
 }
 
+/// Whether more is to be waited for.
+async fn gather(unwritten: &mut Unwritten, said: &mut Vec<Said>) -> bool {
+    let is_open = unwritten.recv_many(said, MARKS_AT_ONCE).await > 0;
+    is_open && said.len() < MARKS_AT_ONCE && said.iter().all(|said| said.0.is_some())
+}
+
 async fn write_mark(store: &Store, ids: &[Uuid], mark: Mark, shutdown: &Shutdown) {
+    if ids.is_empty() {
+        return;
+    }
     let mut backoff = Backoff::default();
     while let Err(error) = store.mark(ids, mark).await {
         metrics::database_failed("mark");

@@ -1,5 +1,7 @@
 //! What is kept, on either database.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
@@ -54,8 +56,8 @@ fn subscription(name: &str) -> Subscription {
     Subscription { endpoint: name.to_owned(), p256dh: "p".to_owned(), auth: "a".to_owned() }
 }
 
-fn push() -> Option<PushOf> {
-    Some(PushOf { payload: "hello".to_owned(), expires_ms: 99_000 })
+fn push() -> PushOf {
+    PushOf { payload: "hello".to_owned(), expires_ms: 99_000 }
 }
 
 async fn list(store: &Store, user: &str, unread: bool) -> Vec<Notification> {
@@ -67,13 +69,13 @@ async fn list(store: &Store, user: &str, unread: bool) -> Vec<Notification> {
 async fn one_event_is_kept_once_however_many_hand_it_in() {
     for Bench { store, .. } in &both().await {
         store.subscribe("u".to_owned(), subscription("e")).await.unwrap();
-        let insert = |n: u32| store.insert(notification("u", n % 10, true), push());
+        let insert = |n: u32| store.insert(notification("u", n % 10, true), Some(push()));
         let stored: Vec<_> = join_all((0..100).map(insert)).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(stored.iter().filter(|stored| stored.is_new).count(), 10);
         assert_eq!(stored.iter().map(|stored| stored.pushes).sum::<u64>(), 10, "and pushed once");
         let kept: HashSet<_> = list(store, "u", false).await.iter().map(|it| it.event_id.clone()).collect();
         assert_eq!(kept.len(), 10);
-        let again = store.insert(notification("v", 1, true), push()).await.unwrap();
+        let again = store.insert(notification("v", 1, true), Some(push())).await.unwrap();
         assert!(again.is_new && again.pushes == 0, "another user's is another");
         let mut first = list(store, "v", false).await;
         assert_eq!(first.pop(), Some(notification("v", 1, true)), "as it was handed in");
@@ -111,7 +113,7 @@ async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
         for name in ["a", "b", "c", "d"] {
             store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
         }
-        store.insert(notification("u", 0, true), push()).await.unwrap();
+        store.insert(notification("u", 0, true), Some(push())).await.unwrap();
         assert_eq!(store.next_push_ms().await.unwrap(), Some(1_000));
         assert!(store.take_pushes(999, 5_000, 10).await.unwrap().is_empty(), "not due yet");
         let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2))).await;

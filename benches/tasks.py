@@ -1,7 +1,8 @@
 """How many tasks a second can be made, and how long each takes, with its event durably queued.
 
 `tasks-load` makes them over HTTP, 32 at once. Beside ours: what SQLite does where every task is a transaction of its
-own, synced, as a service without group commit would have it, without any HTTP. Afterwards every event is looked for in Redis.
+own, synced, as a service without group commit would have it, without any HTTP. Afterwards every event is looked
+for in Redis.
 """
 
 from __future__ import annotations

@@ -190,6 +190,23 @@ def test_pages_have_each_task_once_newest_first(tasks: Tasks) -> None:
     assert len(tasks.ask("GET", "/tasks?userId=v&priority=low")[1]["tasks"]) == 3
 
 
+def test_pages_are_bounded_in_bytes(tasks: Tasks) -> None:
+    large = "x" * 200_000
+    for n in range(60):
+        make(tasks, f"t{n}", note=large)
+    first = tasks.ask("GET", "/tasks?limit=500")[1]
+    assert 0 < len(first["tasks"]) < 60
+    second = tasks.ask("GET", f"/tasks?limit=500&cursor={first['nextCursor']}")[1]
+    assert second["nextCursor"] is None
+    assert [task["id"] for task in first["tasks"] + second["tasks"]] == [f"t{n}" for n in reversed(range(60))]
+    for n in range(60):
+        assert change(tasks, "t0", {"n": n})[0] == 200
+    found = tasks.ask("GET", "/tasks/t0/versions?limit=500")[1]
+    assert 0 < len(found) < 61
+    rest = tasks.ask("GET", f"/tasks/t0/versions?limit=500&before={found[-1]['version']}")[1]
+    assert [version["version"] for version in found + rest] == list(range(61, 0, -1))
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -280,6 +297,24 @@ def test_without_redis_tasks_work_and_their_events_follow_in_order(
     eventually("all events", lambda: names(durable_redis, "t") == expected)
     numbers = [event["data"]["changes"]["n"] for event in events_on(durable_redis)["t"][1:-1]]
     assert numbers == list(range(50))
+
+
+def test_what_redis_refuses_is_tried_until_it_takes_it(tasks: Tasks, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.set(STREAM, "no stream")
+        make(tasks, "t")
+        assert change(tasks, "t", {"status": "completed"})[0] == 200
+        eventually("a refusal", lambda: "synapse_tasks_events_refused_total" in tasks.get("/metrics")[1])
+        client.delete(STREAM)
+    eventually("both events", lambda: names(redis_server, "t") == ["task-created", "task-completed"])
+
+
+def test_leaving_it_publishes_what_was_committed_once(tasks: Tasks, redis_server: RedisServer) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: make(tasks, f"t{n}"), range(200)))
+    assert tasks.stop() == 0
+    events = [fields["event_id"] for _, fields in redis_server.entries(STREAM)]
+    assert (len(events), len(set(events))) == (200, 200)
 
 
 @pytest.mark.timeout(300)

@@ -19,18 +19,17 @@ const REASON: &str = "Initial version";
 /// A task, its first version and its event, in one.
 const INSERT: Sql = Sql {
     sqlite: "INSERT INTO tasks VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2); \
-             INSERT INTO versions VALUES ($1, 1, $8, $6, $9, $10, $2, $7); \
-             INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $11, $7)",
+             INSERT INTO versions VALUES ($1, 1, $6, $8, $9, $2, $7); \
+             INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $7)",
     postgres: "WITH task AS (INSERT INTO tasks VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7, $2)), \
-                    version AS (INSERT INTO versions VALUES ($1, 1, $8, $6, $9, $10, $2, $7)) \
-               INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $11, $7)",
+                    version AS (INSERT INTO versions VALUES ($1, 1, $6, $8, $9, $2, $7)) \
+               INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $7)",
 };
 
 /// A new task.
 #[derive(Debug)]
 pub struct CreateTask {
     task: Task,
-    version_id: String,
     event: String,
 }
 
@@ -60,7 +59,7 @@ impl CreateTask {
             state,
         };
         let event = event::write("task-created", &task, &task.owner, task.state.clone())?;
-        Ok(Self { task, version_id: Uuid::now_v7().to_string(), event })
+        Ok(Self { task, event })
     }
 }
 
@@ -79,14 +78,13 @@ impl Change for CreateTask {
             .bind(task.state.get("priority").and_then(Value::as_str))
             .bind(text(&task.state))
             .bind(task.created_at)
-            .bind(&self.version_id)
             .bind(text(&fields))
             .bind(REASON)
             .bind(&self.event)
             .execute(connection)
             .await;
         match inserted {
-            Ok(_) => Ok(VersionView::new(self.version_id.clone(), task, REASON)),
+            Ok(_) => Ok(VersionView::new(task, REASON)),
             // The first statement says so, before anything is written.
             Err(error) if is_duplicate(&error) => {
                 let message = format!("taskId: there is a task {:?} already; change it by PUT", task.id);

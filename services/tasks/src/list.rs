@@ -1,12 +1,16 @@
 //! Tasks by owner and status, newest first, page by page.
 
+use futures_util::{Stream, StreamExt as _};
 use serde::Serialize;
 use synapse_chassis::{
     error::ApiError,
     identity::{Identity, Refusal},
     request::{Query, cut},
 };
-use synapse_database::{AnyConnection, sqlx};
+use synapse_database::{
+    AnyConnection, Row as _,
+    sqlx::{self, any::AnyRow},
+};
 use utoipa::ToSchema;
 
 use crate::{
@@ -18,6 +22,8 @@ use crate::{
 const DEFAULT_LIMIT: usize = 50;
 /// The most that a page has.
 const MAX_LIMIT: usize = 500;
+/// What a page's tasks or versions have together, in bytes of JSON; the last may go beyond.
+const MAX_PAGE_BYTES: usize = 8 << 20;
 /// The parameters there are.
 pub const PARAMETERS: [&str; 5] = ["userId", "status", "priority", "limit", "cursor"];
 
@@ -92,15 +98,31 @@ impl Wanted {
             .bind(before)
             .bind(id)
             .bind(limit)
-            .fetch_all(connection)
-            .await?;
-        let mut tasks = rows.iter().map(Task::from_row).collect::<Result<Vec<_>, _>>()?;
-        let is_last = tasks.len() <= self.limit;
+            .fetch(connection);
+        let (mut tasks, is_whole) = page_of(rows, Task::from_row).await?;
+        let is_last = is_whole && tasks.len() <= self.limit;
         tasks.truncate(self.limit);
         let next_cursor =
             tasks.last().filter(|_| !is_last).map(|task| format!("{}-{}", task.created_at, task.id));
         Ok(Page { tasks: tasks.into_iter().map(Task::view).collect(), next_cursor })
     }
+}
+
+/// Reads rows until they are large enough for a page; whether that was all of them.
+pub(crate) async fn page_of<T>(
+    mut rows: impl Stream<Item = Result<AnyRow, sqlx::Error>> + Unpin,
+    read: impl Fn(&AnyRow) -> Result<T, sqlx::Error>,
+) -> Result<(Vec<T>, bool), sqlx::Error> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next().await {
+        if bytes >= MAX_PAGE_BYTES {
+            return Ok((page, false));
+        }
+        let row = row?;
+        bytes += row.try_get::<&str, _>("state")?.len();
+        page.push(read(&row)?);
+    }
+    Ok((page, true))
 }
 
 /// How many are asked for.

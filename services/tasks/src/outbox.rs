@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use synapse_chassis::service::Service;
 use synapse_database::{
-    AnyConnection, Change, Database, DatabaseError, Lease, Refusable, Row as _, WriteError, sqlx,
+    AnyConnection, Change, Database, DatabaseError, Refusable, Row as _, WriteError, sqlx,
 };
 use synapse_rs::{
     Event, Publisher,
@@ -34,7 +34,7 @@ const BATCH: i64 = 500;
 const LOOK: Duration = Duration::from_millis(100);
 const TURN: Duration = Duration::from_secs(1);
 /// How long is waited after Redis or the database has said no.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const GAUGES: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_mins(10);
 /// Rows that are swept away at once.
@@ -81,50 +81,60 @@ enum Setback {
 }
 
 impl Relay {
+    /// Publishes until the service leaves and nothing waits any more, or its time is up.
     async fn run(self, grace: Duration) {
-        let mut pauses = Backoff::new(PAUSE.0, PAUSE.1);
-        let working = async {
-            loop {
-                match self.work(&mut pauses).await {
-                    Ok(()) => sleep(TURN).await,
-                    Err(setback) => {
-                        if pauses.attempts() == 0 {
-                            tracing::warn!(error = %setback, "events of tasks wait to be published");
-                        }
-                        sleep(pauses.next_delay()).await;
-                    }
-                }
-            }
+        let time_is_up = async {
+            self.shutdown.cancelled().await;
+            sleep(grace.mul_f64(PUBLISHING_OF_GRACE)).await;
         };
-        let _: Option<()> = self.shutdown.run_until_cancelled(working).await;
-        // What does not get there now is sent again by the next process, under the same event_id.
-        if let Err(error) = self.publisher.close(grace.mul_f64(PUBLISHING_OF_GRACE)).await {
-            tracing::info!(%error, "events of tasks are published after the next start");
+        tokio::select! {
+            () = self.take_turns() => {}
+            () = time_is_up => tracing::info!("what waits is published after the next start, under the same event_id"),
+        }
+        // Everything that was acknowledged is marked; of what was not, nothing is lost.
+        let _ = self.publisher.close(Duration::ZERO).await;
+    }
+
+    async fn take_turns(&self) {
+        let mut pauses = Backoff::new(PAUSE.0, PAUSE.1);
+        loop {
+            let pause = match self.work(&mut pauses).await {
+                Ok(()) => TURN,
+                Err(setback) => {
+                    if pauses.attempts() == 0 {
+                        tracing::warn!(error = %setback, "events of tasks wait to be published");
+                    }
+                    pauses.next_delay()
+                }
+            };
+            if self.shutdown.is_cancelled() {
+                return;
+            }
+            self.shutdown.run_until_cancelled(sleep(pause)).await;
         }
     }
 
     /// Publishes for as long as it is our turn.
     async fn work(&self, pauses: &mut Backoff) -> Result<(), Setback> {
         let Some(mut lease) = self.database.lease("synapse_tasks.outbox").await? else { return Ok(()) };
-        while self.is_our_turn(&mut lease).await {
+        while lease.is_held().await {
             // Whoever commits from here on is seen in this round or wakes us for the next.
             let committed = self.committed.notified();
             let mut committed = std::pin::pin!(committed);
             committed.as_mut().enable();
             if self.round().await? > 0 {
                 pauses.reset();
-            } else if self.database.is_sqlite() {
-                committed.await;
-            } else {
-                // Other replicas don't wake us.
-                let _ = tokio::time::timeout(LOOK, committed).await;
+                continue;
             }
+            if self.shutdown.is_cancelled() {
+                break;
+            }
+            // Other replicas don't wake us.
+            let look = if self.database.is_sqlite() { Duration::MAX } else { LOOK };
+            let more = tokio::time::timeout(look, committed);
+            self.shutdown.run_until_cancelled(more).await;
         }
         Ok(())
-    }
-
-    async fn is_our_turn(&self, lease: &mut Lease) -> bool {
-        lease.is_held().await
     }
 
     /// Publishes what waits; how many there were.

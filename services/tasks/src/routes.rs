@@ -226,6 +226,7 @@ async fn update(
     params(
         ("id" = String, Path, description = "the task's id"),
         ("limit" = Option<u32>, Query, description = "how many at most, 50 if not given", minimum = 1, maximum = 500),
+        ("before" = Option<i64>, Query, description = "only versions before this one", minimum = 1),
     ),
     responses((status = 200, description = "who, why, and the whole task since", body = Vec<HistoryItem>), (status = 404, description = "there is no such task", body = Problem)),
 )]
@@ -235,11 +236,14 @@ async fn history(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Vec<HistoryItem>>, ApiError> {
-    let query = Query::read(uri.query(), &["limit"])?;
+    let query = Query::read(uri.query(), &["limit", "before"])?;
     let limit = limit_of(&query, versions::DEFAULT_LIMIT, versions::MAX_LIMIT)?;
+    let before = versions::before_of(&query)?;
     let task = shared.visible(&headers, "id", &path_id("id", id)?).await?;
-    let found =
-        shared.tasks.database.read(async |connection| versions::find(connection, &task.id, limit).await);
+    let found = shared
+        .tasks
+        .database
+        .read(async |connection| versions::find(connection, &task.id, before, limit).await);
     Ok(Json(found.await?))
 }
 
@@ -301,7 +305,7 @@ impl Shared {
         let body = self.tasks.bodies.receive(request).await?;
         let key = Key::read(&headers, &identity, &format!("{method} {}", uri.path()), &body.bytes)?;
         let change = read(Body::read(&body.bytes)?, &identity).await?;
-        drop(body);
+        // The body's share of memory is that of the change, until it is committed.
         let answer = self.tasks.database.write(Once { change, key }).await?;
         self.tasks.committed.notify_one();
         Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 use synapse_chassis::{error::ApiError, identity::Identity};
 use synapse_database::{AnyConnection, Change, Refusable, Sql, sqlx};
-use uuid::Uuid;
 
 use crate::{
     create::text,
@@ -22,12 +21,12 @@ const FAILURE: &str = "Task failed";
 const WRITE: Sql = Sql {
     sqlite: "UPDATE tasks SET status = $2, priority = $3, state = $4, version = $5, updated_at = $6, updated_by = $7 \
              WHERE id = $1; \
-             INSERT INTO versions VALUES ($1, $5, $8, $4, $9, $10, $7, $6); \
-             INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $11, $6)",
+             INSERT INTO versions VALUES ($1, $5, $4, $8, $9, $7, $6); \
+             INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $6)",
     postgres: "WITH task AS (UPDATE tasks SET status = $2, priority = $3, state = $4, version = $5, updated_at = $6, \
                              updated_by = $7 WHERE id = $1), \
-                    version AS (INSERT INTO versions VALUES ($1, $5, $8, $4, $9, $10, $7, $6)) \
-               INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $11, $6)",
+                    version AS (INSERT INTO versions VALUES ($1, $5, $4, $8, $9, $7, $6)) \
+               INSERT INTO outbox (task_id, event, created_at) VALUES ($1, $10, $6)",
 };
 
 /// A change of a task.
@@ -108,7 +107,7 @@ impl Change for UpdateTask {
         let status_before = before.status;
         let (task, changed) = self.changed(before).map_err(refused)?;
         let reason = self.reason.as_deref().unwrap_or(REASON);
-        let version = VersionView::new(Uuid::now_v7().to_string(), &task, reason);
+        let version = VersionView::new(&task, reason);
         let name = event::name_of((task.status != status_before).then_some(task.status));
         let told = self.told(name, &version, &changed);
         let event = event::write(name, &task, &self.user, told).map_err(refused)?;
@@ -120,7 +119,6 @@ impl Change for UpdateTask {
             .bind(task.version)
             .bind(task.updated_at)
             .bind(&self.user)
-            .bind(&version.id)
             .bind(text(&changed))
             .bind(reason)
             .bind(event)

@@ -2,10 +2,17 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use synapse_chassis::{
+    error::ApiError,
+    request::{Query, cut},
+};
 use synapse_database::{AnyConnection, Row as _, sqlx};
 use utoipa::ToSchema;
 
-use crate::task::{Task, state, time};
+use crate::{
+    list::page_of,
+    task::{Task, state, time},
+};
 
 /// How many versions are given if nobody says how many, and at most.
 pub const DEFAULT_LIMIT: usize = 50;
@@ -23,9 +30,9 @@ pub struct Person {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionView {
-    /// Its own id.
+    /// The task's id.
     pub id: String,
-    /// The task's.
+    /// The same.
     pub task_id: String,
     /// Its number, from 1.
     pub version: i64,
@@ -52,9 +59,9 @@ pub struct VersionView {
 
 impl VersionView {
     /// The version that a task has now.
-    pub fn new(id: String, task: &Task, reason: &str) -> Self {
+    pub fn new(task: &Task, reason: &str) -> Self {
         Self {
-            id,
+            id: task.id.clone(),
             task_id: task.id.clone(),
             version: task.version,
             title: task.field("title"),
@@ -106,17 +113,27 @@ pub struct Summary {
     pub priority: Value,
 }
 
-/// The last versions of a task, newest first.
+/// Before which version.
+pub fn before_of(query: &Query<'_>) -> Result<i64, ApiError> {
+    let Some(text) = query.one("before")? else { return Ok(i64::MAX) };
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        ApiError::bad_field("before", format!("is {:?}, expected a version's number", cut(text)))
+    })
+}
+
+/// The last versions of a task before this one, newest first; fewer than `limit` where they are large.
 pub async fn find(
     connection: &mut AnyConnection,
     task_id: &str,
+    before: i64,
     limit: usize,
 ) -> Result<Vec<HistoryItem>, sqlx::Error> {
     const NEWEST: &str = "SELECT version, state, changed, reason, changed_by, created_at FROM versions \
-                          WHERE task_id = $1 ORDER BY version DESC LIMIT $2";
+                          WHERE task_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query(NEWEST).bind(task_id).bind(limit).fetch_all(connection).await?;
-    rows.iter().map(item).collect()
+    let rows = sqlx::query(NEWEST).bind(task_id).bind(before).bind(limit).fetch(connection);
+    Ok(page_of(rows, item).await?.0)
 }
 
 fn item(row: &sqlx::any::AnyRow) -> Result<HistoryItem, sqlx::Error> {

@@ -17,7 +17,6 @@ CREATE INDEX tasks_by_age ON tasks (created_at, id);
 CREATE TABLE versions (
     task_id TEXT NOT NULL REFERENCES tasks (id),
     version BIGINT NOT NULL,
-    id TEXT NOT NULL,
     state TEXT NOT NULL,
     changed TEXT NOT NULL,
     reason TEXT NOT NULL,

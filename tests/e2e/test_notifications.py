@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,47 @@ def test_an_event_is_told_once_however_often_it_is_on_the_stream(
     publish(redis_server, same, same, event("u", n=2), same, event("u", n=3))
     assert [n["data"]["n"] for n in wait_for_shown(mine, 3)] == [1, 2, 3]
     assert len(notifications.inbox("u")) == 3
+
+
+def test_an_announcement_that_comes_twice_is_shown_once(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    publish(redis_server, event("u", n=1))
+    wait_for_shown(mine, 1)
+    # As a replica does that was killed before it noted that it had.
+    (announced,) = redis_server.entries("synapse:notifications")
+    publish(redis_server, announced[1], stream="synapse:notifications")
+    publish(redis_server, event("u", n=2))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 2)] == [1, 2]
+
+
+def test_what_was_missed_and_is_announced_after_is_shown_once(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    publish(redis_server, event("u", n=1))
+    (announced,) = eventually("it to be announced", lambda: redis_server.entries("synapse:notifications"))
+    noted = "synapse_notifications_announced_total 1"
+    eventually("that to be noted", lambda: noted in notifications.get("/metrics")[1])
+    notifications.kill()
+    notifications.start()  # it has heard of nothing yet
+    mine = client(notifications, {"userId": "u"})
+    wait_for_shown(mine, 1)
+    publish(redis_server, announced[1], stream="synapse:notifications")
+    publish(redis_server, event("u", n=2))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 2)] == [1, 2]
+
+
+def test_nothing_waits_for_the_next_look_at_the_table(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    authenticated(mine)
+    for count in range(1, 20):
+        begun = time.monotonic()
+        publish(redis_server, event("u", n=count))
+        wait_for_shown(mine, count)
+        assert time.monotonic() - begun < 3, "the table is looked at every five seconds"
 
 
 def test_old_events_are_for_the_inbox_only(

@@ -152,6 +152,8 @@ def test_a_browser_that_has_withdrawn_is_forgotten(
     subscribe(service, browser)
     publish(redis_server, event("u"), event("u"))
     push_service.wait_for(1)
+    removed = "synapse_notifications_subscriptions_removed_total"
+    eventually("it to be noticed", lambda: f"\n{removed} " in service.get("/metrics")[1])
     to_all = {"userId": "u", "notification": HELLO}
     eventually("it to be forgotten", lambda: "no subscription" in service.ask("POST", "/push/send", to_all)[1]["error"])
     eventually("the queue to be empty", lambda: queued(service) == 0)

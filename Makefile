@@ -43,7 +43,8 @@ export CARGO_INCREMENTAL := 0
 endif
 
 PYTHON_FILES := python tests examples benches
-BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks
+BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
+	--package synapse-notifications
 
 ##@ See it
 run: $(if $(RELEASE),release module-release,binaries module) redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)

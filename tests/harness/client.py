@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from harness.gateway import Gateway
+    from harness.service import Service
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 
@@ -108,7 +109,7 @@ class Client:
 class SocketIoClient(Client):
     """What the two Socket.IO clients have in common."""
 
-    OWN = frozenset({"connection_confirmed", "closing"})
+    OWN = frozenset({"authenticated", "connection_confirmed", "closing"})
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
@@ -127,17 +128,17 @@ class SocketIoClient(Client):
 class NodeSocketIo(SocketIoClient):
     """socket.io-client on Node."""
 
-    def __init__(self, gateway: Gateway, auth: dict[str, Any] | None = None) -> None:
-        """Connects to a gateway with this `auth`."""
-        super().__init__(["node", CLIENTS / "socketio.mjs", gateway.http_url, json.dumps(auth or {})])
+    def __init__(self, service: Service, auth: dict[str, Any] | None = None) -> None:
+        """Connects to a service with this `auth`."""
+        super().__init__(["node", CLIENTS / "socketio.mjs", service.http_url, json.dumps(auth or {})])
 
 
 class PythonSocketIo(SocketIoClient):
     """python-socketio."""
 
-    def __init__(self, gateway: Gateway, auth: dict[str, Any] | None = None) -> None:
-        """Connects to a gateway with this `auth`."""
-        super().__init__([sys.executable, CLIENTS / "socketio_client.py", gateway.http_url, json.dumps(auth or {})])
+    def __init__(self, service: Service, auth: dict[str, Any] | None = None) -> None:
+        """Connects to a service with this `auth`."""
+        super().__init__([sys.executable, CLIENTS / "socketio_client.py", service.http_url, json.dumps(auth or {})])
 
 
 class WebSocket(Client):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from harness.process import Process
 from harness.wait import eventually, free_port
@@ -78,6 +80,20 @@ class Service:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a GET; status 0 if nobody answers."""
         return get(self.http_url + path)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and body of an answer; a body that is not bytes is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            text = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+            given = {"Content-Type": "application/json"} if text is not None else {}
+            connection.request(method, path, text, {**given, **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
 
     @property
     def pid(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +21,6 @@ class Tasks(Service):
     def __init__(self, redis_url: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         """Starts one over this Redis and waits until it is ready."""
         super().__init__(redis_url, {"DATA_DIR": str(folder), **(settings or {})})
-
-    def ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, Any]:
-        """Status and body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            text = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-            given = {"Content-Type": "application/json"} if text is not None else {}
-            connection.request(method, path, text, {**given, **(headers or {})})
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
 
     def insist(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """The same under an `Idempotency-Key`, sent until there is an answer that is final."""

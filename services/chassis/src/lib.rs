@@ -5,6 +5,7 @@
 //! * [`settings`]: variables and flags, each checked before any port is bound.
 //! * [`identity`]: who is asking, and which requests are let in at all.
 //! * [`request`]: what clients may write in queries and bodies.
+//! * [`outgoing`]: requests to others.
 //! * [`error`]: errors as a client of the HTTP face sees them.
 //! * [`openapi`]: what the descriptions of all services have in common.
 //! * [`serve`]: HTTP/1.1 over plain TCP, with limits.
@@ -19,6 +20,7 @@ pub mod error;
 pub mod health;
 pub mod identity;
 pub mod openapi;
+pub mod outgoing;
 pub mod request;
 mod run;
 pub mod serve;

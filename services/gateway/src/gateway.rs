@@ -8,19 +8,15 @@ use synapse_chassis::{
 };
 use synapse_realtime::{
     close::CloseReason,
+    connections::Connections,
     driver::{Ending, Intake, drive},
     hub::Room,
-    limits::{AddressLimit, AddressPermit},
-    link::Link,
+    limits::AddressPermit,
     socketio::session::{Failure, SocketIo},
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
-use tokio_util::task::TaskTracker;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     audience::Audiences,
@@ -51,10 +47,7 @@ pub struct Gateway {
     /// How clients come back.
     pub resume: Resume,
     service: Service,
-    addresses: AddressLimit,
-    connections: TaskTracker,
-    /// Clients have had their time to hear that the gateway leaves.
-    cut: Shutdown,
+    pub(crate) connections: Connections,
     is_loaded: watch::Receiver<bool>,
 }
 
@@ -95,9 +88,7 @@ impl Gateway {
             resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis)), sealer },
             feed,
             service: service.clone(),
-            addresses: AddressLimit::default(),
-            connections: TaskTracker::new(),
-            cut: Shutdown::new(),
+            connections: Connections::new(settings.connections()),
             is_loaded,
         });
         let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
@@ -120,17 +111,8 @@ impl Gateway {
     /// Tells every client to come back elsewhere, and waits until all have gone; those that take
     /// too long to hear it are left without.
     async fn drain(&self) {
-        self.connections.close();
         self.feed.close_all(CloseReason::Draining);
-        let patience = self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE);
-        if timeout(patience, self.connections.wait()).await.is_err() {
-            tracing::info!(
-                connections = self.connections.len(),
-                "connections were cut: their clients do not read"
-            );
-            self.cut.cancel();
-            self.connections.wait().await;
-        }
+        self.connections.drain(self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE)).await;
     }
 
     fn shutdown(&self) -> &Shutdown {
@@ -150,11 +132,6 @@ impl Gateway {
     /// The address of a client, for limits.
     pub(crate) fn address_of(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         self.service.authenticator.admission().client_address(peer, headers)
-    }
-
-    /// A place for one more connection of an address.
-    pub(crate) fn place_for(&self, address: IpAddr) -> Option<AddressPermit> {
-        self.addresses.acquire(address, self.settings.max_connections_per_address)
     }
 
     // === who is who ===
@@ -228,29 +205,16 @@ impl Gateway {
     /// Serves a connection to its end, once its handshake has been answered.
     pub(crate) fn serve(self: &Arc<Self>, protocol: Protocol, upgrade: Upgrade, hello: Hello, place: Place) {
         let gateway = self.clone();
-        self.connections.spawn(async move {
-            let opened = timeout(gateway.settings.connect_timeout, upgrade.open()).await;
-            let Ok(Some(opened)) = opened else { return };
-            let settings = &gateway.settings;
-            let link = Link::new(opened.socket, settings.outbox_bytes);
-            let intake = Intake::new(
-                settings.max_message_bytes,
-                settings.max_messages_per_second,
-                &opened.first_bytes,
-            );
-            drop(opened.first_bytes);
+        let converse = async move |link, intake| {
             let present = Present::new(&gateway, Client::new(link, protocol));
             if gateway.shutdown().is_cancelled() {
                 present.client.link.close(CloseReason::Draining);
             }
-            let ending = tokio::select! {
-                ending = gateway.drive(&present.client, intake, hello) => ending,
-                () = gateway.cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
-            };
-            drop(present);
+            gateway.drive(&present.client, intake, hello).await
+        };
+        self.connections.serve(upgrade, place, converse, move |ending| {
             metrics::ended(ending);
             tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
-            drop(place);
         });
     }
 

@@ -97,7 +97,7 @@ fn open(
         return ApiError::unavailable("not_ready", message).into_response();
     }
     let address = gateway.address_of(peer.address.ip(), request.headers());
-    let Some(permit) = gateway.place_for(address) else {
+    let Some(permit) = gateway.connections.place_for(address) else {
         metrics::refused("address");
         let message = "this address has too many connections; close one, or ask for a higher MAX_CONNECTIONS_PER_ADDRESS";
         return ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message).into_response();
@@ -116,11 +116,7 @@ fn open(
 fn refuse(error: HandshakeError) -> Response {
     metrics::refused("handshake");
     let mut response = ApiError::new(error.status(), "not_a_websocket", error.to_string()).into_response();
-    if error.status() == StatusCode::UPGRADE_REQUIRED {
-        let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
-        headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
-    }
+    error.explain(response.headers_mut());
     response
 }
 

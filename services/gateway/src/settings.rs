@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use synapse_chassis::settings::{About, Environment, SettingError};
+use synapse_realtime::connections::Limits;
 
 use crate::history::Capacity;
 
@@ -92,6 +93,19 @@ impl Settings {
             connect_timeout: duration(&CONNECT_TIMEOUT)?,
             position_interval: duration(&POSITION_INTERVAL)?,
         })
+    }
+}
+
+impl Settings {
+    /// What one connection may take.
+    pub(crate) fn connections(&self) -> Limits {
+        Limits {
+            outbox_bytes: self.outbox_bytes,
+            max_message_bytes: self.max_message_bytes,
+            max_messages_per_second: self.max_messages_per_second,
+            max_connections_per_address: self.max_connections_per_address,
+            connect_timeout: self.connect_timeout,
+        }
     }
 }
 

@@ -13,8 +13,10 @@
 //! * [`socketio`]: Engine.IO 4 and Socket.IO 5 over it.
 //! * [`close`]: why a connection ends, and whether the client should come back.
 //! * [`limits`]: how much one client or one address may do.
+//! * [`connections`]: all of them: let in within limits, served, told to come back when the server leaves.
 
 pub mod close;
+pub mod connections;
 pub mod driver;
 pub mod hub;
 pub mod limits;

@@ -16,7 +16,7 @@ pub(crate) struct Service {
 }
 
 /// All of them. A service whose executable is not there is left out, and said so.
-pub(crate) const SERVICES: [Service; 3] = [
+pub(crate) const SERVICES: [Service; 4] = [
     Service {
         name: "gateway",
         binary: "synapse-gateway",
@@ -34,6 +34,12 @@ pub(crate) const SERVICES: [Service; 3] = [
         binary: "synapse-tasks",
         default_port: 5002,
         offers: "tasks over REST: /tasks, /dependencies; /openapi.json",
+    },
+    Service {
+        name: "notifications",
+        binary: "synapse-notifications",
+        default_port: 5005,
+        offers: "Socket.IO at /socket.io/, /notifications, /push/…; /openapi.json",
     },
 ];
 

@@ -38,7 +38,9 @@ fn built() -> PathBuf {
 fn up(data: &TempDir) -> Command {
     let mut command = clean(&built().join("synapse"));
     command.arg("up").arg("--data-dir").arg(data.path());
-    command.env("SYNAPSE_GATEWAY_PORT", "0").env("SYNAPSE_HUB_PORT", "0");
+    for service in ["GATEWAY", "HUB", "TASKS", "NOTIFICATIONS"] {
+        command.env(format!("SYNAPSE_{service}_PORT"), "0");
+    }
     command
 }
 

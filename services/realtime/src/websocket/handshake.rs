@@ -40,6 +40,14 @@ impl HandshakeError {
             Self::MalformedKey | Self::NotUpgradable => StatusCode::BAD_REQUEST,
         }
     }
+
+    /// Adds to the answer what a client that could do it right has to know.
+    pub fn explain(self, headers: &mut HeaderMap) {
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+    }
 }
 
 /// A request that has been found to be a handshake.

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivatePkcs8KeyDer},
 };
 use tokio::{
@@ -44,7 +46,7 @@ fn fetcher(host: &str, port: u16, trusted: Option<&CertificateDer<'static>>) -> 
     if let Some(certificate) = trusted {
         roots.add(certificate.clone()).unwrap();
     }
-    Fetcher::trusting(url, || Ok(roots)).unwrap()
+    Fetcher::over(url, || Tls::trusting(roots)).unwrap()
 }
 
 #[tokio::test]

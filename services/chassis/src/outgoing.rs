@@ -1,0 +1,99 @@
+//! Requests to others: one exchange on a connection of the caller's own making.
+//!
+//! Built on hyper and rustls, which serve and connect to Redis anyway: a whole HTTP client with proxies, cookies and
+//! redirects would be the largest dependency of a service, for a few small requests. Redirects are answers like any
+//! other.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+/// How we call ourselves (`User-Agent`).
+pub const USER_AGENT: &str = concat!("synapse/", env!("CARGO_PKG_VERSION"));
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OutgoingError {
+    /// Certificates of this machine.
+    #[error("no certificate authorities found on this machine: {0}")]
+    Authorities(String),
+    /// Something that is not HTTP.
+    #[error("the exchange failed: {0}")]
+    Exchange(#[from] hyper::Error),
+    /// Too long, or cut off.
+    #[error("the answer's body is cut off or longer than {limit} bytes: {reason}")]
+    Body {
+        /// How long it may be.
+        limit: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Encrypts connections to servers that the certificate authorities of this machine vouch for.
+#[derive(Clone)]
+pub struct Tls(pub TlsConnector);
+
+impl Tls {
+    /// Trusts the certificate authorities of this machine.
+    pub fn new() -> Result<Self, OutgoingError> {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(OutgoingError::Authorities(errors.join("; ")));
+        }
+        Self::trusting(roots)
+    }
+
+    /// Trusts these.
+    pub fn trusting(roots: RootCertStore) -> Result<Self, OutgoingError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| OutgoingError::Authorities(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// Sends a request and reads its whole answer, of up to `max_body_bytes`.
+pub async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    max_body_bytes: usize,
+) -> Result<Response<Bytes>, OutgoingError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async {
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, max_body_bytes).collect().await;
+        let body =
+            body.map_err(|error| OutgoingError::Body { limit: max_body_bytes, reason: error.to_string() })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    };
+    // The connection moves only while it is polled. An error of it is also the answer's, unless
+    // that is complete: some servers end TLS without saying so.
+    tokio::pin!(answer, connection);
+    tokio::select! {
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
+}

@@ -1,0 +1,74 @@
+//! The request that opens a connection.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Query, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use synapse_chassis::{error::ApiError, identity::bearer_token, serve::Peer};
+use synapse_realtime::{socketio::engine, websocket::handshake::Handshake};
+
+use crate::{
+    metrics,
+    platform::{Place, Platform},
+};
+
+/// `/socket.io/`.
+pub(crate) async fn socketio(
+    State(platform): State<Arc<Platform>>,
+    Query(mut parameters): Query<HashMap<String, String>>,
+    mut request: Request,
+) -> Response {
+    let parameter = |name| parameters.get(name).map(String::as_str);
+    if let Err(error) = engine::check_handshake(parameter("EIO"), parameter("transport"), parameter("sid")) {
+        metrics::refused("engine");
+        return (error.status(), [(header::CONTENT_TYPE, "application/json")], error.body()).into_response();
+    }
+    let place = match place(&platform, &request) {
+        Ok(place) => place,
+        Err(error) => {
+            metrics::refused(error.code);
+            return error.into_response();
+        }
+    };
+    // A malformed header is no token; the parameter may still have one.
+    let header = bearer_token(request.headers()).ok().flatten().map(str::to_owned);
+    let token = header.or_else(|| parameters.remove("token"));
+    match Handshake::of(&mut request) {
+        Ok(handshake) => {
+            let (response, upgrade) = handshake.accept::<Body>();
+            platform.serve(upgrade, token, place);
+            response
+        }
+        Err(error) => {
+            metrics::refused("handshake");
+            let refused = ApiError::new(error.status(), "not_a_websocket", error.to_string());
+            let mut response = refused.into_response();
+            error.explain(response.headers_mut());
+            response
+        }
+    }
+}
+
+/// A place under the limits.
+fn place(platform: &Platform, request: &Request) -> Result<Place, ApiError> {
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .cloned()
+        .ok_or_else(|| ApiError::internal(&std::io::Error::other("a request came without its peer")))?;
+    if !platform.feed.is_following() {
+        let message = "notifications can't be heard yet; is Redis running? try again soon";
+        return Err(ApiError::unavailable("not_ready", message));
+    }
+    let admission = platform.service.authenticator.admission();
+    let address = admission.client_address(peer.address.ip(), request.headers());
+    let permit = platform.connections.place_for(address).ok_or_else(|| {
+        let message = "this address has too many connections; close one, or ask for a higher MAX_CONNECTIONS_PER_ADDRESS";
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message)
+    })?;
+    Ok(Place { _address: permit, _peer: peer })
+}

@@ -1,0 +1,204 @@
+//! What all requests and connections share, and the life of a connection.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use synapse_chassis::{
+    identity::{Identity, Refusal},
+    request::Bodies,
+    service::Service,
+};
+use synapse_realtime::{
+    close::CloseReason,
+    connections::Connections,
+    driver::{Ending, drive},
+    hub::Room,
+    limits::AddressPermit,
+    socketio::{
+        engine::Heartbeat,
+        session::{Rules, SocketIo},
+    },
+    websocket::handshake::Upgrade,
+};
+use tokio::time::Instant;
+
+use crate::{
+    client::Client,
+    feed::{Feed, frame_of},
+    metrics,
+    push::Sender,
+    settings::Settings,
+    socketio::SocketIoClient,
+    store::{Mark, Store},
+};
+
+/// How much of what was missed is shown when a user connects; the rest is in the inbox.
+const MAX_MISSED: u32 = 100;
+/// The largest body of a request, and the memory for all of them.
+const BODY_BYTES: usize = 256 << 10;
+const BODIES_BYTES: usize = 64 << 20;
+/// The part of the grace in which clients are told that the service leaves.
+const GOODBYES_OF_GRACE: f64 = 0.8;
+
+/// What all requests and connections share.
+#[derive(Debug)]
+pub struct Platform {
+    /// The service's own settings.
+    pub settings: Settings,
+    /// What is kept.
+    pub store: Store,
+    /// Notifications on their way.
+    pub feed: Arc<Feed>,
+    /// Sends pushes.
+    pub sender: Arc<Sender>,
+    /// Reads the bodies of requests.
+    pub bodies: Bodies,
+    /// The process around it.
+    pub service: Service,
+    pub(crate) connections: Connections,
+}
+
+/// On whose behalf a connection acts.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) user: String,
+    pub(crate) room: Room,
+    /// When the token expires.
+    pub(crate) expires_at: Option<Instant>,
+}
+
+/// A connection's places under the limits; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) _address: AddressPermit,
+    pub(crate) _peer: synapse_chassis::serve::Peer,
+}
+
+impl Platform {
+    /// Nobody is connected yet.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        feed: Arc<Feed>,
+        sender: Arc<Sender>,
+        service: &Service,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            connections: Connections::new(settings.limits),
+            bodies: Bodies::new(BODY_BYTES, BODIES_BYTES),
+            service: service.clone(),
+            settings,
+            store,
+            feed,
+            sender,
+        })
+    }
+
+    /// Who sends a request.
+    pub(crate) async fn require(&self, headers: &http::HeaderMap) -> Result<Identity, Refusal> {
+        self.service.authenticator.require(headers).await
+    }
+
+    /// Waits for the service to leave, and tells every client to come back elsewhere.
+    pub async fn drain_connections(self: Arc<Self>) {
+        self.service.shutdown.cancelled().await;
+        self.feed.close_all(CloseReason::Draining);
+        self.connections.drain(self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE)).await;
+    }
+
+    /// Puts a connection into its user's room, and looks up what the user missed. Until [`Platform::show`] what comes
+    /// is held back, so that nothing is lost between the two.
+    pub(crate) async fn admit(
+        &self,
+        client: &Arc<Client>,
+        who: &Who,
+    ) -> Vec<crate::notification::Notification> {
+        if client.room().is_some_and(|before| before != who.room) {
+            self.retire(client);
+        }
+        client.hold(who.room.clone());
+        self.feed.hub.join(&who.room, client);
+        self.store.missed(who.user.clone(), MAX_MISSED).await.unwrap_or_else(|error| {
+            metrics::missed_failed();
+            tracing::warn!(%error, "what a user missed can't be looked up; it is shown at the next connection");
+            Vec::new()
+        })
+    }
+
+    /// Shows what was missed, and what has come since.
+    pub(crate) fn show(&self, client: &Client, missed: &[crate::notification::Notification]) {
+        let frames = missed.iter().map(|missed| (missed.id, frame_of(missed))).collect();
+        let taken = client.release(frames);
+        metrics::delivered("missed", taken.len());
+        for id in taken {
+            self.feed.marks.say(id, Mark::Delivered);
+        }
+    }
+
+    /// Takes a connection out of its room.
+    pub(crate) fn retire(&self, client: &Arc<Client>) {
+        if let Some(room) = client.silence() {
+            self.feed.hub.part(&room, client);
+        }
+    }
+
+    /// Serves a connection to its end, once its handshake has been answered.
+    pub(crate) fn serve(self: &Arc<Self>, upgrade: Upgrade, token: Option<String>, place: Place) {
+        let platform = self.clone();
+        let converse = async move |link, intake| {
+            let present = Present::new(&platform, Client::new(link));
+            if platform.service.shutdown.is_cancelled() {
+                present.client.link.close(CloseReason::Draining);
+            }
+            let link = present.client.link.clone();
+            let application = SocketIoClient::new(platform.clone(), present.client.clone(), token);
+            drive(&link, &mut SocketIo::new(link.clone(), application, platform.rules()), intake).await
+        };
+        self.connections.serve(upgrade, place, converse, |ending| {
+            if let Ending::ServerClosed(reason) = ending {
+                metrics::disconnected(reason.code());
+            }
+            tracing::debug!(?ending, "a connection has ended");
+        });
+    }
+
+    fn rules(&self) -> Rules {
+        let settings = &self.settings;
+        Rules {
+            heartbeat: Heartbeat { interval: settings.ping_interval, timeout: settings.ping_timeout },
+            max_payload: settings.limits.max_message_bytes,
+            connect_timeout: settings.limits.connect_timeout,
+        }
+    }
+}
+
+/// When an identity's token expires, for timers.
+pub(crate) fn expiry_of(identity: &Identity) -> Option<Instant> {
+    identity.expires_at.map(|end| {
+        let left = end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+        // Beyond any timer is as good as never.
+        Instant::now() + left.min(Duration::from_hours(24 * 365))
+    })
+}
+
+/// A client that is in the hub; it leaves when this is dropped, however its connection ends.
+struct Present<'a> {
+    platform: &'a Platform,
+    client: Arc<Client>,
+}
+
+impl<'a> Present<'a> {
+    fn new(platform: &'a Platform, client: Arc<Client>) -> Self {
+        platform.feed.hub.enter(&client);
+        Self { platform, client }
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.platform.retire(&self.client);
+        self.platform.feed.hub.leave(&self.client);
+    }
+}

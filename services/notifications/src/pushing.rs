@@ -1,0 +1,475 @@
+//! Web Push over HTTP, in the shapes that clients know, and how many are connected.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State, rejection::PathRejection},
+};
+use http::{HeaderMap, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use synapse_chassis::{
+    error::ApiError,
+    identity::Identity,
+    request::{Query, parse},
+};
+use tokio::task::JoinSet;
+use utoipa::ToSchema;
+
+use crate::{
+    SCOPE,
+    inbox::{Shown, check_user},
+    metrics,
+    platform::Platform,
+    push::message::Wanted,
+    push::sender::PushError,
+    store::{self, Subscription},
+};
+
+/// How many subscriptions one request may push to.
+const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 100;
+/// How many notifications `GET /push/{userId}` gives.
+const LISTED: u32 = 100;
+
+/// A subscription, as a browser gives it.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+struct BrowserSubscription {
+    /// The push service's address for this browser.
+    endpoint: String,
+    /// What pushes are encrypted with.
+    keys: Keys,
+}
+
+/// What pushes are encrypted with.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+struct Keys {
+    /// A point of P-256, base64url.
+    p256dh: String,
+    /// 16 bytes, base64url.
+    auth: String,
+}
+
+/// A user's id: a text of 1 to 256 bytes, or a whole number.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum UserId {
+    Text(String),
+    Number(i64),
+}
+
+/// A user's subscription.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct OfUser {
+    /// Whose.
+    user_id: UserId,
+    /// Where its pushes go.
+    subscription: BrowserSubscription,
+}
+
+/// A user's subscription that is to be forgotten.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct Forget {
+    /// Whose.
+    user_id: UserId,
+    /// Where its pushes went.
+    subscription: Endpoint,
+}
+
+/// A push to a user.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct ToUser {
+    /// To whom.
+    user_id: UserId,
+    /// Where to; to all of the user's if there is none.
+    subscription: Option<BrowserSubscription>,
+    /// What it says.
+    notification: Wanted,
+}
+
+/// A push to many.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct ToMany {
+    /// Where to; one that can't be right counts as failed.
+    #[schema(max_items = 100, value_type = Vec<Value>)]
+    subscriptions: (),
+    /// What it says.
+    notification: Wanted,
+}
+
+/// A subscription to look at.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the form of a body, for its description")]
+pub(crate) struct ToValidate {
+    /// The subscription.
+    #[schema(value_type = Object)]
+    subscription: (),
+}
+
+/// A body of these routes; what is needed of it depends on the route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Body {
+    user_id: Value,
+    subscription: Value,
+    subscriptions: Value,
+    notification: Value,
+}
+
+/// Who is connected.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Connected {
+    /// `ok`.
+    status: &'static str,
+    /// How many users are connected to this replica.
+    connections: usize,
+    /// Now, RFC 3339.
+    timestamp: String,
+}
+
+/// The key that browsers need to subscribe.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PublicKey {
+    /// base64url of the uncompressed point.
+    public_key: String,
+}
+
+/// A subscription was kept, or forgotten.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Kept {
+    success: bool,
+    message: &'static str,
+    user_id: String,
+    /// Where its pushes go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    subscription: Option<Endpoint>,
+}
+
+/// Where pushes go.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Endpoint {
+    endpoint: String,
+}
+
+/// What became of a push.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Sent {
+    /// Whether a push service took it.
+    success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+    /// Whether the subscription is worth nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    should_remove: Option<bool>,
+}
+
+/// What became of pushes to many.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SentToMany {
+    /// Whether all of them were tried.
+    success: bool,
+    /// How many a push service took.
+    success_count: usize,
+    /// How many not.
+    failure_count: usize,
+}
+
+/// Whether a subscription can be sent to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Valid {
+    valid: bool,
+}
+
+/// How many users are connected.
+#[utoipa::path(
+    get, path = "/websocket/status", operation_id = "websocket_status", tag = "push",
+    responses((status = 200, description = "how many", body = Connected)),
+)]
+pub(crate) async fn status(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Connected>, ApiError> {
+    platform.require(&headers).await?;
+    Query::read(uri.query(), &[])?;
+    let timestamp = format!("{:.3}", jiff::Timestamp::now());
+    Ok(Json(Connected { status: "ok", connections: platform.feed.hub.room_count(), timestamp }))
+}
+
+/// The key that browsers need to subscribe: for everyone.
+#[utoipa::path(
+    get, path = "/push/vapid-key", operation_id = "vapid_key", tag = "push",
+    responses((status = 200, description = "the key", body = PublicKey)),
+)]
+pub(crate) async fn vapid_key(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+) -> Result<Json<PublicKey>, ApiError> {
+    Query::read(uri.query(), &[])?;
+    Ok(Json(PublicKey { public_key: platform.sender.key().await?.public() }))
+}
+
+/// Keeps a subscription of a user, of which it has 20 at most; with one more the oldest goes.
+#[utoipa::path(
+    post, path = "/push/subscribe", operation_id = "subscribe", tag = "push",
+    request_body(content = OfUser, content_type = "application/json"),
+    responses((status = 200, description = "it is kept", body = Kept)),
+)]
+pub(crate) async fn subscribe(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<Kept>, ApiError> {
+    let (identity, body) = body_of(&platform, uri, request).await?;
+    let (user, subscription) = user_and_subscription(&body, &identity)?;
+    platform.sender.check(&subscription).map_err(|error| ApiError::bad_field("subscription", error))?;
+    let endpoint = subscription.endpoint.clone();
+    platform.store.subscribe(user.clone(), subscription).await?;
+    Ok(Json(Kept {
+        success: true,
+        message: "Subscription registered successfully",
+        user_id: user,
+        subscription: Some(Endpoint { endpoint }),
+    }))
+}
+
+/// Forgets a subscription of a user.
+#[utoipa::path(
+    post, path = "/push/unsubscribe", operation_id = "unsubscribe", tag = "push",
+    request_body(content = Forget, content_type = "application/json"),
+    responses((status = 200, description = "it is not there any more", body = Kept)),
+)]
+pub(crate) async fn unsubscribe(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<Kept>, ApiError> {
+    let (identity, body) = body_of(&platform, uri, request).await?;
+    let missing = || ApiError::bad_request("invalid_request", "userId and subscription are required");
+    let user = user_of(&body, &identity)?.ok_or_else(missing)?;
+    let endpoint = match &body.subscription {
+        Value::Null => return Err(missing()),
+        subscription => text_at(subscription, "endpoint").ok_or_else(invalid_subscription)?,
+    };
+    platform.store.unsubscribe(Some(user.clone()), endpoint).await?;
+    let message = "Subscription removed successfully";
+    Ok(Json(Kept { success: true, message, user_id: user, subscription: None }))
+}
+
+/// Pushes to a user now, once.
+#[utoipa::path(
+    post, path = "/push/send", operation_id = "send_push", tag = "push",
+    request_body(content = ToUser, content_type = "application/json"),
+    responses((status = 200, description = "what became of it", body = Sent)),
+)]
+pub(crate) async fn send(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<Sent>, ApiError> {
+    let (identity, body) = body_of(&platform, uri, request).await?;
+    let missing = || ApiError::bad_request("invalid_request", "userId and notification are required");
+    let user = user_of(&body, &identity)?.ok_or_else(missing)?;
+    let payload = payload_of(&body)?.ok_or_else(missing)?;
+    let subscriptions = match &body.subscription {
+        Value::Null => platform.store.subscriptions(user).await?,
+        subscription => vec![subscription_of(subscription)?],
+    };
+    let mut error = None;
+    let (mut taken, mut gone) = (0, 0);
+    for result in send_all(&platform, subscriptions, payload).await {
+        match result {
+            Ok(()) => taken += 1,
+            Err(problem) => {
+                gone += usize::from(matches!(problem, PushError::Gone(_)));
+                error = Some(problem.to_string());
+            }
+        }
+    }
+    if taken > 0 {
+        return Ok(Json(Sent { success: true, error: None, should_remove: None }));
+    }
+    let error = error.unwrap_or_else(|| "the user has no subscription".to_owned());
+    Ok(Json(Sent { success: false, error: Some(error), should_remove: (gone > 0).then_some(true) }))
+}
+
+/// Pushes to many now, once (scope `notifications:all`).
+#[utoipa::path(
+    post, path = "/push/send-multiple", operation_id = "send_pushes", tag = "push",
+    request_body(content = ToMany, content_type = "application/json"),
+    responses((status = 200, description = "what became of them", body = SentToMany)),
+)]
+pub(crate) async fn send_multiple(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<SentToMany>, ApiError> {
+    let (identity, body) = body_of(&platform, uri, request).await?;
+    identity.must_have(SCOPE)?;
+    let missing = || ApiError::bad_request("invalid_request", "subscriptions and notification are required");
+    let payload = payload_of(&body)?.ok_or_else(missing)?;
+    let given = body.subscriptions.as_array().ok_or_else(missing)?;
+    if given.len() > MAX_SUBSCRIPTIONS_AT_ONCE {
+        let reason = format!("has {} entries, expected {MAX_SUBSCRIPTIONS_AT_ONCE} at most", given.len());
+        return Err(ApiError::bad_field("subscriptions", reason));
+    }
+    let subscriptions: Vec<_> = given.iter().filter_map(|given| subscription_of(given).ok()).collect();
+    let all = given.len();
+    let results = send_all(&platform, subscriptions, payload).await;
+    let success_count = results.iter().filter(|result| result.is_ok()).count();
+    Ok(Json(SentToMany { success: true, success_count, failure_count: all - success_count }))
+}
+
+/// Whether a subscription can be sent to: an https address, a point of P-256, and a secret of 16 bytes.
+#[utoipa::path(
+    post, path = "/push/validate", operation_id = "validate_subscription", tag = "push",
+    request_body(content = ToValidate, content_type = "application/json"),
+    responses((status = 200, description = "whether", body = Valid)),
+)]
+pub(crate) async fn validate(
+    State(platform): State<Arc<Platform>>,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<Valid>, ApiError> {
+    let (_, body) = body_of(&platform, uri, request).await?;
+    if !body.subscription.is_object() {
+        return Err(ApiError::bad_request("invalid_request", "subscription is required: an object"));
+    }
+    let subscription = subscription_of(&body.subscription);
+    let valid = subscription.is_ok_and(|subscription| platform.sender.check(&subscription).is_ok());
+    Ok(Json(Valid { valid }))
+}
+
+/// The newest notifications of a user.
+#[utoipa::path(
+    get, path = "/push/{userId}", operation_id = "list_pushes", tag = "push",
+    params(("userId" = String, Path, description = "whose", min_length = 1, max_length = 256)),
+    responses((status = 200, description = "up to 100, newest first", body = Vec<Shown>)),
+)]
+pub(crate) async fn of_user(
+    State(platform): State<Arc<Platform>>,
+    user: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Json<Vec<Shown>>, ApiError> {
+    let identity = platform.require(&headers).await?;
+    Query::read(uri.query(), &[])?;
+    let Path(user) = user.map_err(|error| ApiError::bad_field("userId", error.body_text()))?;
+    check_user("userId", &user)?;
+    identity.must_be(&user, SCOPE)?;
+    let wanted = store::Query { user, unread: false, limit: LISTED, before: None };
+    Ok(Json(platform.store.list(wanted).await?.iter().map(Shown::from).collect()))
+}
+
+// === what requests say ===
+
+async fn body_of(platform: &Platform, uri: Uri, request: Request) -> Result<(Identity, Body), ApiError> {
+    let identity = platform.require(request.headers()).await?;
+    Query::read(uri.query(), &[])?;
+    let received = platform.bodies.json(request).await?;
+    let body: Value = parse(&received.bytes)?;
+    if !body.is_object() {
+        return Err(ApiError::bad_request("invalid_request", "the body is not an object with named fields"));
+    }
+    let body = serde_json::from_value(body)
+        .map_err(|error| ApiError::bad_request("invalid_request", error.to_string()))?;
+    Ok((identity, body))
+}
+
+/// Whose subscription or push it is, by somebody who may; `None` if it does not say.
+fn user_of(body: &Body, identity: &Identity) -> Result<Option<String>, ApiError> {
+    if body.user_id.is_null() {
+        return Ok(None);
+    }
+    let user = match UserId::deserialize(&body.user_id) {
+        Ok(UserId::Text(user)) if user.is_empty() => return Ok(None),
+        Ok(UserId::Text(user)) => user,
+        Ok(UserId::Number(user)) => user.to_string(),
+        Err(_) => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
+    };
+    check_user("userId", &user)?;
+    identity.must_be(&user, SCOPE)?;
+    Ok(Some(user))
+}
+
+fn user_and_subscription(body: &Body, identity: &Identity) -> Result<(String, Subscription), ApiError> {
+    let missing = || ApiError::bad_request("invalid_request", "userId and subscription are required");
+    let user = user_of(body, identity)?.ok_or_else(missing)?;
+    match &body.subscription {
+        Value::Null => Err(missing()),
+        subscription => Ok((user, subscription_of(subscription)?)),
+    }
+}
+
+fn invalid_subscription() -> ApiError {
+    ApiError::bad_request("invalid_subscription", "Invalid subscription object").at("subscription")
+}
+
+fn subscription_of(given: &Value) -> Result<Subscription, ApiError> {
+    let keys = &given["keys"];
+    let found = || {
+        Some(Subscription {
+            endpoint: text_at(given, "endpoint")?,
+            p256dh: text_at(keys, "p256dh")?,
+            auth: text_at(keys, "auth")?,
+        })
+    };
+    found().ok_or_else(invalid_subscription)
+}
+
+/// A text that says something, and that any database can keep.
+fn text_at(value: &Value, name: &str) -> Option<String> {
+    let text = value.get(name)?.as_str()?;
+    (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned())
+}
+
+fn payload_of(body: &Body) -> Result<Option<String>, ApiError> {
+    if body.notification.is_null() {
+        return Ok(None);
+    }
+    let wanted: Wanted = serde_json::from_value(body.notification.clone())
+        .map_err(|error| ApiError::bad_field("notification", error))?;
+    Ok(Some(wanted.payload()))
+}
+
+/// Pushes to each at once, as far as [`Sender`](crate::push::Sender) lets them; forgets those that are gone.
+async fn send_all(
+    platform: &Arc<Platform>,
+    subscriptions: Vec<Subscription>,
+    payload: String,
+) -> Vec<Result<(), PushError>> {
+    let mut sending = JoinSet::new();
+    for subscription in subscriptions {
+        let (platform, payload) = (platform.clone(), payload.clone());
+        sending.spawn(async move {
+            let result = platform.sender.send(&subscription, &payload).await;
+            metrics::pushed(if result.is_ok() { "sent" } else { "refused" });
+            if let Err(PushError::Gone(_)) = &result {
+                metrics::subscription_removed();
+                if let Err(error) = platform.store.unsubscribe(None, subscription.endpoint).await {
+                    metrics::database_failed("unsubscribe");
+                    tracing::warn!(%error, "a subscription that is gone is still kept");
+                }
+            }
+            result
+        });
+    }
+    sending.join_all().await
+}

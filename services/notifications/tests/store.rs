@@ -1,0 +1,155 @@
+//! What is kept, on either database.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::future::join_all;
+use synapse_chassis::settings::Environment;
+use synapse_database::{Database, DatabaseSettings};
+use synapse_notifications::{
+    notification::Notification,
+    store::{Fate, Mark, PushOf, Query, SCHEMA, Store, Subscription},
+};
+use synapse_test_support::PostgresServer;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// A store; the rest keeps it alive.
+struct Bench {
+    store: Store,
+    _folder: TempDir,
+    _server: Option<PostgresServer>,
+}
+
+async fn both() -> [Bench; 2] {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notifications.db");
+    let (database, writer) = Database::open_sqlite(&path, SCHEMA, Duration::from_secs(20)).await.unwrap();
+    tokio::spawn(writer.run());
+    let on_sqlite = Bench { store: Store::new(database), _folder: folder, _server: None };
+    let server = PostgresServer::new();
+    let url = server.url();
+    let settings =
+        DatabaseSettings::read(&Environment::from_map([("DATABASE_URL", url.as_str())]), "x.db").unwrap();
+    let database = Database::open_postgres(&settings, SCHEMA).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    [on_sqlite, Bench { store: Store::new(database), _folder: folder, _server: Some(server) }]
+}
+
+fn notification(user: &str, number: u32, is_live: bool) -> Notification {
+    Notification {
+        id: Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{user} {number}").as_bytes()),
+        user: user.to_owned(),
+        event_id: number.to_string(),
+        kind: "badge".to_owned(),
+        title: "News".to_owned(),
+        message: "Event: badge – 🎖".to_owned(),
+        data: "{\"a\":\"\\u0000\"}".to_owned(),
+        timestamp: "2026-11-25T00:00:00.000000Z".to_owned(),
+        created_ms: 1_000 + i64::from(number),
+        is_live,
+    }
+}
+
+fn subscription(name: &str) -> Subscription {
+    Subscription { endpoint: name.to_owned(), p256dh: "p".to_owned(), auth: "a".to_owned() }
+}
+
+fn push() -> PushOf {
+    PushOf { payload: "hello".to_owned(), expires_ms: 99_000 }
+}
+
+async fn list(store: &Store, user: &str, unread: bool) -> Vec<Notification> {
+    let query = Query { user: user.to_owned(), unread, limit: 500, before: None };
+    store.list(query).await.unwrap().into_iter().map(|listed| listed.notification).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_is_kept_once_however_many_hand_it_in() {
+    for Bench { store, .. } in &both().await {
+        store.subscribe("u".to_owned(), subscription("e")).await.unwrap();
+        let insert = |n: u32| store.insert(notification("u", n % 10, true), Some(push()));
+        let stored: Vec<_> = join_all((0..100).map(insert)).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(stored.iter().filter(|stored| stored.is_new).count(), 10);
+        assert_eq!(stored.iter().map(|stored| stored.pushes).sum::<u64>(), 10, "and pushed once");
+        let kept: HashSet<_> = list(store, "u", false).await.iter().map(|it| it.event_id.clone()).collect();
+        assert_eq!(kept.len(), 10);
+        let again = store.insert(notification("v", 1, true), Some(push())).await.unwrap();
+        assert!(again.is_new && again.pushes == 0, "another user's is another");
+        let mut first = list(store, "v", false).await;
+        assert_eq!(first.pop(), Some(notification("v", 1, true)), "as it was handed in");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_announced_and_shown_is_known_until_it_is() {
+    for Bench { store, .. } in &both().await {
+        for number in 0..5 {
+            store.insert(notification("u", number, number != 3), None).await.unwrap();
+        }
+        let numbers =
+            |found: Vec<Notification>| -> Vec<String> { found.into_iter().map(|it| it.event_id).collect() };
+        assert_eq!(numbers(store.unannounced(1_003).await.unwrap()), ["0", "1", "2"], "not the youngest");
+        assert_eq!(numbers(store.unannounced(9_999).await.unwrap()), ["0", "1", "2", "4"], "not the old one");
+        assert_eq!(numbers(store.missed("u".to_owned(), 2).await.unwrap()), ["2", "4"], "newest, in order");
+        let ids = [0, 2].map(|number| notification("u", number, true).id);
+        store.mark(&ids, Mark::Announced).await.unwrap();
+        store.mark(&ids[..1], Mark::Delivered).await.unwrap();
+        assert_eq!(numbers(store.unannounced(9_999).await.unwrap()), ["1", "4"]);
+        assert_eq!(numbers(store.missed("u".to_owned(), 100).await.unwrap()), ["1", "2", "4"]);
+        assert_eq!(store.mark_all_read("u".to_owned(), 7).await.unwrap(), 5);
+        assert!(
+            store.missed("u".to_owned(), 100).await.unwrap().is_empty(),
+            "what was read needs no showing"
+        );
+        assert!(list(store, "u", true).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
+    for Bench { store, .. } in &both().await {
+        for name in ["a", "b", "c", "d"] {
+            store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
+        }
+        store.insert(notification("u", 0, true), Some(push())).await.unwrap();
+        assert_eq!(store.next_push_ms().await.unwrap(), Some(1_000));
+        assert!(store.take_pushes(999, 5_000, 10).await.unwrap().is_empty(), "not due yet");
+        let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2))).await;
+        let taken: Vec<_> = takers.into_iter().flat_map(Result::unwrap).collect();
+        let endpoints: HashSet<_> = taken.iter().map(|push| push.to.endpoint.clone()).collect();
+        assert_eq!((taken.len(), endpoints.len()), (4, 4), "each by one");
+        store.settle_push(taken[0].sequence, Fate::Over).await.unwrap();
+        store.settle_push(taken[1].sequence, Fate::Again { due_ms: 3_000 }).await.unwrap();
+        assert_eq!(store.take_pushes(3_000, 9_000, 10).await.unwrap()[0].attempts, 1);
+        assert_eq!(store.take_pushes(5_000, 9_000, 10).await.unwrap().len(), 2, "nothing was heard of those");
+        let gone = taken[2].to.endpoint.clone();
+        assert!(store.unsubscribe(Some("u".to_owned()), gone.clone()).await.unwrap());
+        assert!(!store.unsubscribe(None, gone).await.unwrap(), "it was forgotten already");
+        assert_eq!(store.take_pushes(9_000, 9_999, 10).await.unwrap().len(), 2, "nor is it sent to");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_it_is_kept_is_removed() {
+    for Bench { store, .. } in &both().await {
+        for number in 0..4 {
+            store.insert(notification("u", number, true), None).await.unwrap();
+        }
+        assert_eq!(store.gauges().await.unwrap().oldest_ms, 1_000);
+        assert_eq!(store.remove_before(1_002).await.unwrap(), 2);
+        let gauges = store.gauges().await.unwrap();
+        assert_eq!((gauges.oldest_ms, gauges.unannounced, gauges.pushes), (1_002, 2, 0));
+        assert_eq!(list(store, "u", false).await.len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_the_first_key() {
+    for Bench { store, .. } in &both().await {
+        let asked = join_all((0..8).map(|number| store.vapid_key(number.to_string()))).await;
+        let keys: HashSet<_> = asked.into_iter().map(Result::unwrap).collect();
+        assert_eq!(keys.len(), 1);
+    }
+}

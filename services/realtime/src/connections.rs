@@ -1,0 +1,98 @@
+//! The connections of a server: let in within limits, served to their end, told to come back when it leaves.
+
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    close::CloseReason,
+    driver::{Ending, Intake},
+    limits::{AddressLimit, AddressPermit},
+    link::Link,
+    websocket::handshake::Upgrade,
+};
+
+/// What one connection, or one address, may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes: usize,
+    /// Bytes of a client's message.
+    pub max_message_bytes: usize,
+    /// Messages of a client each second; 0 for any number.
+    pub max_messages_per_second: u32,
+    /// Connections of one address; 0 for any number.
+    pub max_connections_per_address: usize,
+    /// Time for the protocol's handshake.
+    pub connect_timeout: Duration,
+}
+
+/// The connections of a server.
+#[derive(Debug)]
+pub struct Connections {
+    limits: Limits,
+    addresses: AddressLimit,
+    running: TaskTracker,
+    /// Clients have had their time to hear that the server leaves.
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            addresses: AddressLimit::default(),
+            running: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        }
+    }
+
+    /// A place for one more connection of an address; `None` if it has too many.
+    pub fn place_for(&self, address: IpAddr) -> Option<AddressPermit> {
+        self.addresses.acquire(address, self.limits.max_connections_per_address)
+    }
+
+    /// Serves a connection by `converse`, once its handshake has been answered; holds its `place` until it has ended,
+    /// and says then by `ended` why.
+    pub fn serve<P, F>(
+        &self,
+        upgrade: Upgrade,
+        place: P,
+        converse: impl FnOnce(Arc<Link>, Intake) -> F + Send + 'static,
+        ended: impl FnOnce(Ending) + Send + 'static,
+    ) where
+        P: Send + 'static,
+        F: Future<Output = Ending> + Send,
+    {
+        let (limits, cut) = (self.limits, self.cut.clone());
+        self.running.spawn(async move {
+            let Ok(Some(opened)) = timeout(limits.connect_timeout, upgrade.open()).await else { return };
+            let link = Link::new(opened.socket, limits.outbox_bytes);
+            let intake =
+                Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &opened.first_bytes);
+            drop(opened.first_bytes);
+            let ending = tokio::select! {
+                ending = converse(link, intake) => ending,
+                () = cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
+            };
+            ended(ending);
+            drop(place);
+        });
+    }
+
+    /// Waits until all have gone, who have been told to; those that take longer than `patience` to hear it are left
+    /// without.
+    pub async fn drain(&self, patience: Duration) {
+        self.running.close();
+        if timeout(patience, self.running.wait()).await.is_err() {
+            tracing::info!(
+                connections = self.running.len(),
+                "connections were cut: their clients do not read"
+            );
+            self.cut.cancel();
+            self.running.wait().await;
+        }
+    }
+}

@@ -1,0 +1,514 @@
+"""Notifications: what happens to a user reaches the user, once, wherever it is and whatever ends meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.notifications import (
+    KINDS,
+    Notifications,
+    authenticated,
+    event,
+    publish,
+    shown,
+    wait_for_shown,
+)
+from harness.postgres_server import PostgresServer
+from harness.process import Process
+from harness.schemathesis import attack
+from harness.service import binary
+from harness.tokens import SECRET, token
+from harness.wait import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness.client import SocketIoClient
+    from harness.redis_server import RedisServer
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Settings of either database."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with PostgresServer() as server:
+        yield {"DATABASE_URL": server.url}
+
+
+@pytest.fixture
+def notifications(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Notifications], Notifications]
+) -> Notifications:
+    """A notification service on SQLite, without a key."""
+    return until_end(Notifications(redis_server.url, tmp_path))
+
+
+@pytest.fixture
+def with_key(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Notifications], Notifications]
+) -> Notifications:
+    """One that asks for tokens."""
+    return until_end(Notifications(redis_server.url, tmp_path, {"JWT_SECRET": SECRET}))
+
+
+@pytest.fixture
+def client(until_end: Callable[[Any], Any]) -> Callable[..., SocketIoClient]:
+    """Makes a client that is closed when the test ends."""
+
+    def make(service: Notifications, auth: dict[str, Any] | None = None, kind: str = "node") -> SocketIoClient:
+        made: SocketIoClient = until_end(KINDS[kind](service, auth))
+        return made.connected()
+
+    return make
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_what_happens_to_a_user_reaches_it_and_nobody_else(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient], kind: str
+) -> None:
+    mine, other = client(notifications, kind=kind), client(notifications, kind=kind)
+    assert mine.emit("authenticate", {"userId": "42"}) == {"ok": True}
+    assert authenticated(mine) == {"success": True, "userId": "42"}
+    other.emit("authenticate", {"userId": 43})
+    assert authenticated(other) == {"success": True, "userId": "43"}
+    happened = [
+        event("42", "task-completed", task_id="t1"),
+        event("42", "task-failed", task_id="t2", error="out of memory"),
+        event("42", "user-interaction"),
+        event(None, "task-completed"),
+        event("42", "badge-earned", badge=7),
+    ]
+    publish(redis_server, *happened)
+    got = wait_for_shown(mine, 3)
+    assert [(n["type"], n["message"], n["data"]) for n in got] == [
+        ("task-completed", "Task completed successfully", {"task_id": "t1"}),
+        ("task-failed", "Task failed: out of memory", {"task_id": "t2", "error": "out of memory"}),
+        ("badge-earned", "Event: badge-earned", {"badge": 7}),
+    ]
+    assert [n["timestamp"] for n in got] == [happened[i]["timestamp"] for i in (0, 1, 4)]
+    publish(redis_server, event("43", "task-completed"))
+    wait_for_shown(other, 1)
+    assert (len(shown(mine)), len(shown(other))) == (3, 1)
+    inbox = notifications.inbox("42")
+    assert [n["id"] for n in inbox] == [n["id"] for n in reversed(got)]
+    assert notifications.ask("GET", "/websocket/status")[1]["connections"] == 2
+
+
+@pytest.mark.parametrize(
+    "said", ["False", "false", "FALSE", "0", "no", "inference-failed"], ids=lambda said: f"success={said}"
+)
+def test_a_failed_inference_reaches_its_user_however_it_is_spelt(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient], said: str
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    fields = {"event": "inference-complete", "model_name": "m", "version": "1.0", "latency_ms": "1.5", "user_id": "u"}
+    spelt = {"event": said} if said == "inference-failed" else {"success": said}
+    publish(redis_server, {**fields, "success": "True"}, {**fields, **spelt}, stream="inference-events")
+    if said in {"FALSE", "0", "no"}:
+        # Not a boolean: nobody can know what is meant, and the dead letters keep it.
+        eventually("a verdict", lambda: redis_server.entries("inference-events:dlq") or shown(mine))
+    else:
+        wait_for_shown(mine, 1)
+    for n in shown(mine):
+        assert n["type"] == "inference-failed"
+        assert n["message"] == "AI inference failed for model: m"
+        assert n["data"] == {"model_name": "m", "error": "Unknown error"}
+    assert len(shown(mine)) + len(redis_server.entries("inference-events:dlq")) == 1
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_what_came_while_a_user_was_away_is_shown_first_and_once(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient], kind: str
+) -> None:
+    publish(redis_server, *(event("u", n=n) for n in range(120)), event("u", "old", age_s=600))
+    eventually("all to be stored", lambda: len(notifications.inbox("u")) == 121)
+    late = client(notifications, {"userId": "u"}, kind)
+    got = wait_for_shown(late, 100)
+    assert [n["data"]["n"] for n in got] == list(range(20, 120)), "the 100 newest, oldest first, without the old one"
+    publish(redis_server, event("u", n=120))
+    assert [n["data"]["n"] for n in wait_for_shown(late, 101)] == list(range(20, 121))
+    eventually("what was shown to be noted", lambda: not client_missed(notifications, client, kind, 20))
+
+
+def client_missed(service: Notifications, client: Callable[..., SocketIoClient], kind: str, most: int) -> bool:
+    """Whether one more connection is shown more than what nobody was shown before."""
+    again = client(service, {"userId": "u"}, kind)
+    authenticated(again)
+    again.emit("subscribe", "user_u")
+    return len(shown(again)) > most
+
+
+def test_no_gap_and_no_repeat_between_what_was_missed_and_what_comes(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient], soak: bool
+) -> None:
+    count, stop = 0, threading.Event()
+
+    def flow() -> None:
+        nonlocal count
+        while not stop.wait(0.002):
+            publish(redis_server, event("u", n=count))
+            count += 1
+
+    flowing = threading.Thread(target=flow)
+    flowing.start()
+    try:
+        for _ in range(50 if soak else 8):
+            before = count
+            here = client(notifications, {"userId": "u"})
+            authenticated(here)
+            wait_for_shown(here, 30)
+            numbers = [n["data"]["n"] for n in shown(here)]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "in order, each once"
+            assert numbers[0] <= max(before, count), "from what was missed on"
+            here.close()
+    finally:
+        stop.set()
+        flowing.join()
+
+
+def test_an_event_is_told_once_however_often_it_is_on_the_stream(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    same = event("u", n=1)
+    publish(redis_server, same, same, event("u", n=2), same, event("u", n=3))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 3)] == [1, 2, 3]
+    assert len(notifications.inbox("u")) == 3
+
+
+def test_an_announcement_that_comes_twice_is_shown_once(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    publish(redis_server, event("u", n=1))
+    wait_for_shown(mine, 1)
+    # As a replica does that was killed before it noted that it had.
+    (announced,) = redis_server.entries("synapse:notifications")
+    publish(redis_server, announced[1], stream="synapse:notifications")
+    publish(redis_server, event("u", n=2))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 2)] == [1, 2]
+
+
+def test_what_was_missed_and_is_announced_after_is_shown_once(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    publish(redis_server, event("u", n=1))
+    (announced,) = eventually("it to be announced", lambda: redis_server.entries("synapse:notifications"))
+    noted = "synapse_notifications_announced_total 1"
+    eventually("that to be noted", lambda: noted in notifications.get("/metrics")[1])
+    notifications.kill()
+    notifications.start()  # it has heard of nothing yet
+    mine = client(notifications, {"userId": "u"})
+    wait_for_shown(mine, 1)
+    publish(redis_server, announced[1], stream="synapse:notifications")
+    publish(redis_server, event("u", n=2))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 2)] == [1, 2]
+
+
+def test_nothing_waits_for_the_next_look_at_the_table(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    authenticated(mine)
+    for count in range(1, 20):
+        begun = time.monotonic()
+        publish(redis_server, event("u", n=count))
+        wait_for_shown(mine, count)
+        assert time.monotonic() - begun < 3, "the table is looked at every five seconds"
+
+
+def test_old_events_are_for_the_inbox_only(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    publish(redis_server, event("u", "old", age_s=400), event("u", "new"))
+    assert [n["type"] for n in wait_for_shown(mine, 1)] == ["new"]
+    assert sorted(n["type"] for n in notifications.inbox("u")) == ["new", "old"]
+
+
+def test_one_joins_ones_own_rooms_only(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications)
+    assert mine.emit("subscribe", "user_1")["error"]["code"] == "not_authenticated"
+    mine.emit("authenticate", {"userId": "1"})
+    for room in ("user_1", "user:1"):
+        assert mine.emit("subscribe", room) == {"ok": True}
+    for room in ("user_2", "user:2", "admins", "organization:1"):
+        assert mine.emit("subscribe", room)["error"]["code"] == "not_yours", room
+    assert mine.emit("subscribe", "user_")["error"]["code"] == "invalid_room"
+    assert mine.emit("subscribe", {"a": 1})["error"]["code"] == "invalid_request"
+    assert mine.emit("nonsense")["error"]["code"] == "unknown_event"
+    assert mine.emit("unsubscribe", "user_1") == {"ok": True}
+    publish(redis_server, event("1", n=1), event("2", n=2))
+    eventually("both to be stored", lambda: len(notifications.inbox("1") + notifications.inbox("2")) == 2)
+    assert mine.emit("subscribe", "user_1") == {"ok": True}
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 1)] == [1]
+
+
+def test_with_a_key_one_is_who_ones_token_says(
+    with_key: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    good, bad = client(with_key, {"token": token("1")}), client(with_key)
+    assert authenticated(good) == {"success": True, "userId": "1"}
+    assert bad.emit("authenticate", {"userId": "1"})["error"]["code"] == "token_missing"
+    assert authenticated(bad)["code"] == "token_missing"
+    assert bad.emit("authenticate", {"userId": "1", "token": token("2")})["error"]["code"] == "not_yours"
+    assert bad.emit("authenticate", {"userId": "1", "token": "x"})["error"]["code"] == "token_invalid"
+    assert bad.emit("authenticate", {"userId": "2", "token": token("2")}) == {"ok": True}
+    assert bad.emit("authenticate", {"token": token("1")})["error"]["code"] == "not_yours"
+    publish(redis_server, event("1", n=1), event("2", n=2))
+    assert [n["data"]["n"] for n in wait_for_shown(good, 1)] == [1]
+    assert [n["data"]["n"] for n in wait_for_shown(bad, 1)] == [2]
+
+
+def test_a_refused_token_at_the_handshake_is_said_so(with_key: Notifications, until_end: Callable[[Any], Any]) -> None:
+    refused = until_end(KINDS["node"](with_key, {"token": "x"}))
+    assert refused.one("refused")["data"]["code"] == "token_invalid"
+
+
+def test_a_handshake_without_a_token_is_told_so(with_key: Notifications, client: Callable[..., SocketIoClient]) -> None:
+    assert authenticated(client(with_key, {"userId": "1"}))["code"] == "token_missing"
+
+
+def test_a_socket_without_a_token_is_refused_if_nobody_may_be_anonymous(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
+) -> None:
+    settings = {"JWT_SECRET": SECRET, "ANONYMOUS": "deny"}
+    service = until_end(Notifications(redis_server.url, tmp_path, settings))
+    refused = until_end(KINDS["node"](service))
+    assert refused.one("refused")["data"]["code"] == "token_missing"
+
+
+def test_a_connection_ends_with_its_token(with_key: Notifications, client: Callable[..., SocketIoClient]) -> None:
+    # Thirty seconds of leeway are for clocks that differ.
+    brief = client(with_key, {"token": token("1", expires_in_s=-28)})
+    authenticated(brief)
+    assert brief.one("disconnected")["comesBack"] is True
+
+
+def test_with_a_key_an_inbox_is_its_users_and_that_of_services(
+    with_key: Notifications, redis_server: RedisServer
+) -> None:
+    publish(redis_server, event("1", n=1))
+    service = {"Authorization": f"Bearer {token('s', scope='notifications:all')}"}
+    mine, other = ({"Authorization": f"Bearer {token(user)}"} for user in ("1", "2"))
+    path = "/notifications?user_id=1"
+    eventually("it to be stored", lambda: with_key.ask("GET", path, headers=service)[1]["notifications"])
+    assert with_key.ask("GET", path)[1]["error"]["code"] == "token_missing"
+    assert with_key.ask("GET", path, headers=other)[1]["error"]["code"] == "not_yours"
+    status, page = with_key.ask("GET", "/notifications?unread=true", headers=mine)
+    assert status == 200
+    (found,) = page["notifications"]
+    read = f"/notifications/{found['id']}/read"
+    assert with_key.ask("POST", read, headers=other)[0] == 403
+    status, answer = with_key.ask("POST", read, headers=mine)
+    assert (status, answer["read"], answer["id"]) == (200, True, found["id"])
+    assert with_key.ask("GET", "/notifications?unread=true", headers=mine)[1]["notifications"] == []
+    assert with_key.ask("GET", "/push/1", headers=other)[1]["code"] == "not_yours"
+    assert [n["id"] for n in with_key.ask("GET", "/push/1", headers=mine)[1]] == [found["id"]]
+    unknown = "/notifications/00000000-0000-0000-0000-000000000000/read"
+    assert with_key.ask("POST", unknown, headers=mine)[1]["error"]["code"] == "notification_not_found"
+    assert with_key.ask("POST", "/push/send-multiple", {"subscriptions": []}, mine)[1]["code"] == "scope_missing"
+
+
+def test_pages_follow_one_another(notifications: Notifications, redis_server: RedisServer) -> None:
+    publish(redis_server, *(event("u", n=n) for n in range(25)))
+    eventually("all to be stored", lambda: len(notifications.inbox("u")) == 25)
+    found: list[int] = []
+    cursor = ""
+    while True:
+        status, page = notifications.ask("GET", f"/notifications?user_id=u&limit=10{cursor}")
+        assert status == 200
+        found += [n["data"]["n"] for n in page["notifications"]]
+        if page["nextCursor"] is None:
+            break
+        cursor = f"&cursor={page['nextCursor']}"
+    assert found == list(reversed(range(25)))
+    assert notifications.ask("POST", "/notifications/read-all?user_id=u")[1] == {"marked": 25}
+    assert notifications.inbox("u", unread="true") == []
+
+
+def test_bad_questions_name_what_is_wrong(notifications: Notifications) -> None:
+    for query, field in [
+        ("", "user_id"),
+        ("?user_id=", "user_id"),
+        (f"?user_id={'u' * 257}", "user_id"),
+        ("?user_id=u&limit=0", "limit"),
+        ("?user_id=u&limit=501", "limit"),
+        ("?user_id=u&cursor=x", "cursor"),
+        ("?user_id=u&unread=maybe", "unread"),
+    ]:
+        status, answer = notifications.ask("GET", f"/notifications{query}")
+        assert (status, answer["error"]["field"]) == (400, field), query
+    assert notifications.ask("GET", "/notifications?usr=u")[1]["error"]["code"] == "unknown_parameter"
+    for body, said in [
+        ({}, "userId and subscription are required"),
+        ({"userId": "u"}, "userId and subscription are required"),
+        ({"userId": "u", "subscription": {}}, "Invalid subscription object"),
+        ({"userId": "u", "subscription": {"endpoint": "https://e.example", "keys": {}}}, "Invalid subscription object"),
+    ]:
+        status, answer = notifications.ask("POST", "/push/subscribe", body)
+        assert (status, answer["error"]) == (400, said), body
+    assert notifications.ask("POST", "/push/subscribe", b"{")[1]["code"] == "invalid_json"
+    assert notifications.ask("GET", "/push/subscribe")[0] == 405
+    assert notifications.ask("GET", "/nothing")[0] == 404
+
+
+@pytest.fixture
+def sturdy(
+    durable_redis: RedisServer, tmp_path: Path, database: dict[str, str], until_end: Callable[[Any], Any]
+) -> Notifications:
+    """A notification service on either database, over a Redis that keeps everything."""
+    service: Notifications = until_end(Notifications(durable_redis.url, tmp_path, database))
+    return service
+
+
+@pytest.mark.timeout(300)
+def test_kills_lose_nothing_and_show_nothing_twice(
+    sturdy: Notifications, durable_redis: RedisServer, client: Callable[..., SocketIoClient], soak: bool
+) -> None:
+    service = sturdy
+    users = [f"u{n}" for n in range(8)]
+    clients = {user: client(service, {"userId": user}) for user in users}
+    # A hundred for each: so many are shown at the next connection.
+    rounds, each = (10, 800) if soak else (3, 800)
+    sent: dict[str, list[int]] = {user: [] for user in users}
+    for number in range(rounds):
+        batch = [(users[n % len(users)], number * each + n) for n in range(each)]
+        for user, n in batch:
+            sent[user].append(n)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(publish, durable_redis, *(event(user, n=n) for user, n in batch))
+            wait_for_stored(service, number * each // len(users) + 1)
+            service.kill()
+            writing.result()
+        service.start()
+
+    def stored() -> dict[str, list[int]]:
+        return {user: sorted(n["data"]["n"] for n in service.inbox(user)) for user in users}
+
+    # What the killed one had in hand is taken over after 30 s.
+    eventually("the inboxes to be exact", lambda: stored() == sent, patience_s=90)
+    for user, here in clients.items():
+        for ids in shown_per_connection(here):
+            assert len(ids) == len(set(ids)), f"{user} was shown something twice on one connection"
+        here.wait_for(f"all that {user} is told", partial(has_seen, here, sent[user]))
+
+
+def shown_per_connection(client: SocketIoClient) -> list[list[str]]:
+    """The ids that each connection of a client got."""
+    per_connection: list[list[str]] = []
+    for line in list(client.said):
+        if line["is"] == "connected":
+            per_connection.append([])
+        elif line["is"] == "event" and line["name"] == "notification":
+            per_connection[-1].append(line["arguments"][0]["id"])
+    return per_connection
+
+
+def has_seen(client: SocketIoClient, numbers: list[int], _: object) -> bool:
+    """Whether a client has got these."""
+    return {n["data"]["n"] for n in shown(client)} == set(numbers)
+
+
+def wait_for_stored(service: Notifications, count: int) -> None:
+    """Waits until the inbox of `u0` has so many."""
+    eventually("some to be stored", lambda: len(service.inbox("u0")) >= count)
+
+
+def test_two_replicas_show_each_notification_once(
+    redis_server: RedisServer,
+    tmp_path: Path,
+    until_end: Callable[[Any], Any],
+    client: Callable[..., SocketIoClient],
+) -> None:
+    shared = {"DATABASE_URL": until_end(PostgresServer()).url}
+    one, other = (until_end(Notifications(redis_server.url, tmp_path / name, shared)) for name in ("a", "b"))
+    clients = [client(service, {"userId": "u"}) for service in (one, other)]
+    publish(redis_server, *(event("u", n=n) for n in range(200)))
+    for here in clients:
+        wait_for_shown(here, 200)
+    publish(redis_server, event("u", n=200))
+    for here in clients:
+        numbers = [n["data"]["n"] for n in wait_for_shown(here, 201)]
+        assert sorted(numbers) == list(range(201))
+    keys = {service.ask("GET", "/push/vapid-key")[1]["publicKey"] for service in (one, other)}
+    assert len(keys) == 1, "replicas sign with one key"
+
+
+def test_an_outage_of_the_database_is_waited_out(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any], client: Callable[..., SocketIoClient]
+) -> None:
+    server = until_end(PostgresServer())
+    service = until_end(Notifications(redis_server.url, tmp_path, {"DATABASE_URL": server.url}))
+    mine = client(service, {"userId": "u"})
+    publish(redis_server, event("u", n=0))
+    wait_for_shown(mine, 1)
+    server.kill()
+    publish(redis_server, *(event("u", n=n) for n in range(1, 20)))
+    eventually("a request to be refused", lambda: service.ask("GET", "/notifications?user_id=u")[0] == 503)
+    server.start()
+    assert sorted(n["data"]["n"] for n in wait_for_shown(mine, 20)) == list(range(20))
+    assert redis_server.entries("platform-events:dlq") == []
+
+
+def test_an_outage_of_redis_is_waited_out(
+    durable_redis: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any], client: Callable[..., SocketIoClient]
+) -> None:
+    service = until_end(Notifications(durable_redis.url, tmp_path))
+    mine = client(service, {"userId": "u"})
+    publish(durable_redis, event("u", n=0))
+    wait_for_shown(mine, 1)
+    durable_redis.stop()
+    assert len(service.inbox("u")) == 1, "the inbox needs no Redis"
+    durable_redis.start()
+    publish(durable_redis, *(event("u", n=n) for n in range(1, 20)))
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 20)] == list(range(20))
+
+
+def test_clients_are_told_to_come_back_when_the_service_leaves(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    mine = client(notifications, {"userId": "u"})
+    assert notifications.stop() == 0
+    assert mine.one("disconnected")["comesBack"] is True
+    publish(redis_server, event("u", n=1))
+    notifications.start()
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 1)] == [1]
+
+
+def test_migrate_makes_the_tables_and_leaves(tmp_path: Path) -> None:
+    migrating = Process([binary("synapse-notifications"), "migrate"], env={"DATA_DIR": str(tmp_path)})
+    assert migrating.wait() == 0, migrating.tail()
+    assert (tmp_path / "notifications.db").exists()
+
+
+def test_a_pair_of_keys_that_does_not_belong_together_is_refused() -> None:
+    env = {"VAPID_PUBLIC_KEY": "B" + "A" * 86, "VAPID_PRIVATE_KEY": "x"}
+    refused = Process([binary("synapse-notifications")], env=env)
+    assert refused.wait() == 64
+    assert "VAPID_P" in refused.tail()
+
+
+NOT_CHECKED = "use_after_free,positive_data_acceptance"
+
+
+@pytest.mark.timeout(1_100)
+def test_it_answers_as_it_says_with_a_key(with_key: Notifications, soak: bool) -> None:
+    header = f"Authorization: Bearer {token('tester', scope='notifications:all', expires_in_s=3_600)}"
+    attack(with_key, 1_000 if soak else 40, "--header", header, "--exclude-checks", NOT_CHECKED)
+
+
+@pytest.mark.timeout(1_100)
+def test_it_answers_as_it_says_without_a_key(notifications: Notifications, soak: bool) -> None:
+    attack(notifications, 1_000 if soak else 40, "--exclude-checks", NOT_CHECKED)

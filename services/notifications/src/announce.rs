@@ -31,6 +31,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const LEFT_ALONE: Duration = Duration::from_secs(5);
 /// How long marks are gathered.
 const GATHER: Duration = Duration::from_millis(20);
+/// Marks that may wait while the database does not answer.
+const MAX_UNWRITTEN: usize = 65_536;
 /// Marks that are written by one change.
 const MARKS_AT_ONCE: usize = 500;
 
@@ -45,31 +47,34 @@ pub struct Announcer {
 
 /// Where it is said what happened to notifications; written soon.
 #[derive(Clone, Debug)]
-pub struct Marks(mpsc::UnboundedSender<Said>);
+pub struct Marks(mpsc::Sender<Said>);
 
 /// What was said.
 #[derive(Debug)]
 pub struct Said(Option<(Uuid, Mark)>);
 
 /// What was said and is not written yet.
-pub type Unwritten = mpsc::UnboundedReceiver<Said>;
+pub type Unwritten = mpsc::Receiver<Said>;
 
 impl Marks {
     /// Nothing was said yet.
     pub fn new() -> (Self, Unwritten) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(MAX_UNWRITTEN);
         (Self(sender), receiver)
     }
 
-    /// Says what happened to a notification.
+    /// Says what happened to a notification. Without it the notification is announced, or shown, once more: so it is
+    /// left out where too much waits, or nobody listens any more.
     pub fn say(&self, id: Uuid, mark: Mark) {
-        // Nobody listens any more: the table will be found as it is.
-        let _ = self.0.send(Said(Some((id, mark))));
+        if self.0.try_send(Said(Some((id, mark)))).is_err() {
+            metrics::mark_left_out();
+        }
     }
 
     /// Nothing more will be said.
-    pub fn finish(&self) {
-        let _ = self.0.send(Said(None));
+    pub async fn finish(&self) {
+        // Nobody listens any more: then it is finished.
+        let _ = self.0.send(Said(None)).await;
     }
 }
 
@@ -144,7 +149,7 @@ impl Announcer {
         if let Err(error) = self.publisher.close(patience).await {
             tracing::info!(%error, "some notifications are announced after the next start");
         }
-        self.marks.finish();
+        self.marks.finish().await;
     }
 }
 

@@ -32,6 +32,10 @@ pub fn describe() {
         "synapse_notifications_delivered_total",
         "Notifications handed to a connection, by kind (live, missed)"
     );
+    describe_counter!(
+        "synapse_notifications_marks_left_out_total",
+        "Notifications of which it is not written that they were announced or shown; they are once more"
+    );
     describe_counter!("synapse_notifications_skipped_total", "Announcements that were seen before");
     describe_counter!(
         "synapse_notifications_missed_failures_total",
@@ -148,4 +152,9 @@ pub(crate) fn tables(gauges: Gauges, now_ms: i64) {
 
 pub(crate) fn expired(count: u64) {
     counter!("synapse_notifications_expired_total").increment(count);
+}
+
+/// What happened to a notification is not written.
+pub(crate) fn mark_left_out() {
+    counter!("synapse_notifications_marks_left_out_total").increment(1);
 }

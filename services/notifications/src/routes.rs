@@ -70,8 +70,9 @@ fn complete(api: Description, is_open: bool) -> Description {
         Some("send_pushes") => vec![crate::SCOPE],
         _ => vec![],
     };
-    let problem =
-        |path: &str| if path.starts_with("/notifications") { Problem::name() } else { FlatProblem::name() };
+    let problem = |path: &str, _: &utoipa::openapi::path::Operation| {
+        if path.starts_with("/notifications") { Problem::name() } else { FlatProblem::name() }
+    };
     let mut api = synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes, problem);
     let key = api.paths.paths.get_mut("/push/vapid-key").and_then(|item| item.get.as_mut());
     if let Some(operation) = key {

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import socketio
-from harness.notifications import Notifications
 
 import synapse_rs
+from harness.notifications import Notifications
 from harness.redis_server import RedisServer
 
 EVENTS = 2_000

@@ -512,3 +512,17 @@ def test_it_answers_as_it_says_with_a_key(with_key: Notifications, soak: bool) -
 @pytest.mark.timeout(1_100)
 def test_it_answers_as_it_says_without_a_key(notifications: Notifications, soak: bool) -> None:
     attack(notifications, 1_000 if soak else 40, "--exclude-checks", NOT_CHECKED)
+
+
+def test_who_says_again_who_it_is_gets_nothing_twice(
+    notifications: Notifications, redis_server: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    here = client(notifications, {"userId": "42"})
+    authenticated(here)
+    for n in range(60):
+        publish(redis_server, event("42", n=n))
+        assert here.emit("authenticate", {"userId": "42"}) == {"ok": True}
+    wait_for_shown(here, 60)
+    # Whatever would come twice is there before this one's answer.
+    assert here.emit("authenticate", {"userId": "42"}) == {"ok": True}
+    assert [n["data"]["n"] for n in shown(here)] == list(range(60))

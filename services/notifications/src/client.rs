@@ -50,6 +50,12 @@ impl Client {
         Arc::new(Self { link, state: Mutex::default() })
     }
 
+    /// Whether it has got what it missed in this room, and gets what comes.
+    pub(crate) fn is_followed(&self, room: &Room) -> bool {
+        let state = self.state.lock();
+        state.held.is_none() && state.room.as_ref() == Some(room)
+    }
+
     /// From now on the notifications of this room are for it, and held until [`Client::release`].
     pub(crate) fn hold(&self, room: Room) {
         let mut state = self.state.lock();

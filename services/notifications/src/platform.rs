@@ -115,6 +115,10 @@ impl Platform {
         client: &Arc<Client>,
         who: &Who,
     ) -> Vec<crate::notification::Notification> {
+        // It renews its token: it has got everything, whatever is written of that yet.
+        if client.is_followed(&who.room) {
+            return Vec::new();
+        }
         if client.room().is_some_and(|before| before != who.room) {
             self.retire(client);
         }

@@ -224,7 +224,9 @@ fn judge(answer: &Response<Bytes>) -> Result<(), PushError> {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(later(answer)),
         _ if status.is_server_error() => Err(later(answer)),
         _ => {
-            let reason = String::from_utf8_lossy(answer.body()).chars().take(200).collect();
+            // Whatever it is, it stays one line of a log.
+            let shown = |letter: char| if letter.is_control() { ' ' } else { letter };
+            let reason = String::from_utf8_lossy(answer.body()).chars().take(200).map(shown).collect();
             Err(PushError::Refused { status, reason })
         }
     }

@@ -2,13 +2,52 @@
 
 use std::borrow::Cow;
 
-use utoipa::openapi::{
-    Content, OpenApi, Ref, ResponseBuilder,
-    path::Operation,
-    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+use utoipa::{
+    ToSchema,
+    openapi::{
+        Content, OpenApi, Ref, ResponseBuilder,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
 };
 
 use crate::settings::About;
+
+/// Why a request was not served.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of an answer, for its description")]
+pub struct Problem {
+    /// What is wrong.
+    error: Reason,
+}
+
+/// What is wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of an answer, for its description")]
+pub struct Reason {
+    /// For programs.
+    #[schema(example = "invalid_request")]
+    code: String,
+    /// For people.
+    message: String,
+    /// The part of the request that is wrong.
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
+
+/// Why a request was not served, as older clients read it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of an answer, for its description")]
+pub struct FlatProblem {
+    /// For people.
+    error: String,
+    /// For programs.
+    #[schema(example = "invalid_request")]
+    code: String,
+    /// The part of the request that is wrong.
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
 
 /// Adds what is the same for all routes: the version, tokens unless the service `is_open`, and the errors that every
 /// route may answer. `scopes` tells which an operation asks for, `problem` the schema of its errors.

@@ -53,6 +53,8 @@ pub struct Service {
     pub readiness: Readiness,
     /// Begins the drain.
     pub shutdown: Shutdown,
+    /// Comes after `shutdown`: the last request for clients has been answered, or cut.
+    pub served: Shutdown,
     about: About,
     metrics: Option<Metrics>,
     tasks: TaskTracker,
@@ -88,6 +90,7 @@ impl Service {
             common: Arc::new(common),
             metrics,
             shutdown,
+            served: Shutdown::new(),
             tasks: TaskTracker::new(),
             failed: Arc::new(AtomicBool::new(false)),
         })
@@ -133,7 +136,10 @@ impl Service {
         } else {
             public = public.merge(operations);
         }
-        let public = self.serve_one(ports.public, public, limits);
+        let public = async {
+            self.serve_one(ports.public, public, limits).await;
+            self.served.cancel();
+        };
         match admin {
             Some((listener, routes, limits)) => {
                 tokio::join!(public, self.serve_one(listener, routes, limits), self.finish_tasks()).2

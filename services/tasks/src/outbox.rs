@@ -55,6 +55,7 @@ pub fn spawn(settings: &Settings, database: &Database, service: &Service) {
         publisher: Publisher::start(service.common.redis.clone(), config),
         database: database.clone(),
         shutdown: service.shutdown.clone(),
+        served: service.served.clone(),
     };
     service.spawn("relay", relay.run(service.common.shutdown_grace));
     let (counted, shutdown) = (database.clone(), service.shutdown.clone());
@@ -67,6 +68,8 @@ struct Relay {
     publisher: Publisher,
     database: Database,
     shutdown: Shutdown,
+    /// Nobody commits anything any more.
+    served: Shutdown,
 }
 
 /// An event that waits.
@@ -119,10 +122,10 @@ impl Relay {
                     pauses.next_delay()
                 }
             };
-            if self.shutdown.is_cancelled() {
+            if self.served.is_cancelled() {
                 return;
             }
-            self.shutdown.run_until_cancelled(sleep(pause)).await;
+            self.served.run_until_cancelled(sleep(pause)).await;
         }
     }
 
@@ -130,17 +133,19 @@ impl Relay {
     async fn work(&self, turn: &mut Turn, pauses: &mut Backoff) -> Result<(), Setback> {
         let committed = self.database.committed();
         while turn.is_ours().await? {
+            // Asked before the round: what is committed after it would be missed.
+            let is_last = self.served.is_cancelled();
             if self.round().await? > 0 {
                 pauses.reset();
                 continue;
             }
-            if self.shutdown.is_cancelled() {
+            if is_last {
                 break;
             }
             // Other replicas don't wake us.
             let look = if self.database.is_sqlite() { TURN } else { LOOK };
             let more = timeout(look, committed.notified());
-            self.shutdown.run_until_cancelled(more).await;
+            self.served.run_until_cancelled(more).await;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use synapse_chassis::{
     error::{ApiError, flat},
     identity::{Authenticator, Identity},
+    openapi::{FlatProblem, Problem},
     request::{Query, check_json},
     service::Service,
 };
@@ -136,42 +137,6 @@ struct NewDependency {
     /// Who says so.
     #[schema(min_length = 1, max_length = 256)]
     user_id: String,
-}
-
-/// Why a request was not served.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct Problem {
-    /// What is wrong.
-    error: Reason,
-}
-
-/// What is wrong.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct Reason {
-    /// For programs.
-    #[schema(example = "task_not_found")]
-    code: String,
-    /// For people.
-    message: String,
-    /// The part of the request that is wrong.
-    #[schema(nullable = false)]
-    field: Option<String>,
-}
-
-/// Why a request was not served, as older clients read it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct FlatProblem {
-    /// For people.
-    error: String,
-    /// For programs.
-    #[schema(example = "invalid_transition")]
-    code: String,
-    /// The part of the request that is wrong.
-    #[schema(nullable = false)]
-    field: Option<String>,
 }
 
 /// Makes a task.

@@ -8,7 +8,7 @@
 //! * [`consume`]: stored first, then acknowledged and announced. [`store`]: what is kept.
 //! * [`announce`]: all replicas are told. [`feed`], [`client`]: each hands it to its own connections.
 //! * [`platform`], `handshake`, `socketio`: the life of a connection, and what clients may ask for.
-//! * [`push`], [`vapid`]: messages to browsers that are not connected.
+//! * [`push`], [`vapid`]: messages to browsers, connected or not.
 //! * [`routes()`], [`inbox`], [`pushing`]: what is served over HTTP. [`upkeep`]: what is too old goes.
 //! * [`settings`], [`metrics`].
 

@@ -1,4 +1,4 @@
-//! Web Push: messages to browsers that are not connected (RFC 8030, 8291, 8292).
+//! Web Push: messages to browsers, connected or not (RFC 8030, 8291, 8292).
 //!
 //! * [`message`]: what is sent. [`address`]: where it may go.
 //! * [`sender`]: one push: encrypted, signed, sent. [`queue`]: those of notifications, until they are sent or nobody

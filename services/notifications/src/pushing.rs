@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
 };
 use http::{HeaderMap, Uri};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize as _;
 use serde_json::Value;
 use synapse_chassis::{
     error::ApiError,
@@ -15,15 +15,19 @@ use synapse_chassis::{
     request::{Query, parse},
 };
 use tokio::task::JoinSet;
-use utoipa::ToSchema;
 
+mod forms;
+
+use self::forms::{
+    Body, Connected, Endpoint, Forget, Kept, OfUser, PublicKey, Sent, SentToMany, ToMany, ToUser, ToValidate,
+    UserId, Valid,
+};
 use crate::{
     SCOPE,
     inbox::{Shown, check_user},
     metrics,
     platform::Platform,
-    push::message::Wanted,
-    push::sender::PushError,
+    push::{message::Wanted, queue::forget_if_gone, sender::PushError},
     store::{self, Subscription},
 };
 
@@ -31,171 +35,6 @@ use crate::{
 const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 100;
 /// How many notifications `GET /push/{userId}` gives.
 const LISTED: u32 = 100;
-
-/// A subscription, as a browser gives it.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-struct BrowserSubscription {
-    /// The push service's address for this browser.
-    endpoint: String,
-    /// What pushes are encrypted with.
-    keys: Keys,
-}
-
-/// What pushes are encrypted with.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-struct Keys {
-    /// A point of P-256, base64url.
-    p256dh: String,
-    /// 16 bytes, base64url.
-    auth: String,
-}
-
-/// A user's id: a text of 1 to 256 bytes, or a whole number.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum UserId {
-    Text(String),
-    Number(i64),
-}
-
-/// A user's subscription.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-pub(crate) struct OfUser {
-    /// Whose.
-    user_id: UserId,
-    /// Where its pushes go.
-    subscription: BrowserSubscription,
-}
-
-/// A user's subscription that is to be forgotten.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-pub(crate) struct Forget {
-    /// Whose.
-    user_id: UserId,
-    /// Where its pushes went.
-    subscription: Endpoint,
-}
-
-/// A push to a user.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-pub(crate) struct ToUser {
-    /// To whom.
-    user_id: UserId,
-    /// Where to; to all of the user's if there is none.
-    subscription: Option<BrowserSubscription>,
-    /// What it says.
-    notification: Wanted,
-}
-
-/// A push to many.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-pub(crate) struct ToMany {
-    /// Where to; one that can't be right counts as failed.
-    #[schema(max_items = 100, value_type = Vec<Value>)]
-    subscriptions: (),
-    /// What it says.
-    notification: Wanted,
-}
-
-/// A subscription to look at.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the form of a body, for its description")]
-pub(crate) struct ToValidate {
-    /// The subscription.
-    #[schema(value_type = Object)]
-    subscription: (),
-}
-
-/// A body of these routes; what is needed of it depends on the route.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Body {
-    user_id: Value,
-    subscription: Value,
-    subscriptions: Value,
-    notification: Value,
-}
-
-/// Who is connected.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Connected {
-    /// `ok`.
-    status: &'static str,
-    /// How many users are connected to this replica.
-    connections: usize,
-    /// Now, RFC 3339.
-    timestamp: String,
-}
-
-/// The key that browsers need to subscribe.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct PublicKey {
-    /// base64url of the uncompressed point.
-    public_key: String,
-}
-
-/// A subscription was kept, or forgotten.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Kept {
-    success: bool,
-    message: &'static str,
-    user_id: String,
-    /// Where its pushes go.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    subscription: Option<Endpoint>,
-}
-
-/// Where pushes go.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Endpoint {
-    endpoint: String,
-}
-
-/// What became of a push.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Sent {
-    /// Whether a push service took it.
-    success: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    error: Option<String>,
-    /// Whether the subscription is worth nothing any more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    should_remove: Option<bool>,
-}
-
-/// What became of pushes to many.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SentToMany {
-    /// Whether all of them were tried.
-    success: bool,
-    /// How many a push service took.
-    success_count: usize,
-    /// How many not.
-    failure_count: usize,
-}
-
-/// Whether a subscription can be sent to.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Valid {
-    valid: bool,
-}
 
 /// How many users are connected.
 #[utoipa::path(
@@ -460,14 +299,13 @@ async fn send_all(
         let (platform, payload) = (platform.clone(), payload.clone());
         sending.spawn(async move {
             let result = platform.sender.send(&subscription, &payload).await;
-            metrics::pushed(if result.is_ok() { "sent" } else { "refused" });
-            if let Err(PushError::Gone(_)) = &result {
-                metrics::subscription_removed();
-                if let Err(error) = platform.store.unsubscribe(None, subscription.endpoint).await {
-                    metrics::database_failed("unsubscribe");
-                    tracing::warn!(%error, "a subscription that is gone is still kept");
-                }
-            }
+            metrics::pushed(match &result {
+                Ok(()) => "sent",
+                Err(PushError::Gone(_)) => "gone",
+                Err(error) if error.is_transient() => "failed",
+                Err(_) => "refused",
+            });
+            forget_if_gone(&platform.store, &subscription, &result).await;
             result
         });
     }

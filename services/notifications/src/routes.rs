@@ -11,9 +11,13 @@ use axum::{
 use http::StatusCode;
 use synapse_chassis::{
     error::{ApiError, flat},
+    openapi::{FlatProblem, Problem},
     service::Service,
 };
-use utoipa::{OpenApi, ToSchema, openapi::OpenApi as Description};
+use utoipa::{
+    OpenApi, ToSchema as _,
+    openapi::{OpenApi as Description, path::Operation},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{handshake, inbox, platform::Platform, pushing, settings::ABOUT};
@@ -66,11 +70,11 @@ fn described() -> (Router<Arc<Platform>>, Description) {
 }
 
 fn complete(api: Description, is_open: bool) -> Description {
-    let scopes = |operation: &utoipa::openapi::path::Operation| match operation.operation_id.as_deref() {
+    let scopes = |operation: &Operation| match operation.operation_id.as_deref() {
         Some("send_pushes") => vec![crate::SCOPE],
         _ => vec![],
     };
-    let problem = |path: &str, _: &utoipa::openapi::path::Operation| {
+    let problem = |path: &str, _: &Operation| {
         if path.starts_with("/notifications") { Problem::name() } else { FlatProblem::name() }
     };
     let mut api = synapse_chassis::openapi::complete(api, &ABOUT, is_open, scopes, problem);
@@ -80,42 +84,6 @@ fn complete(api: Description, is_open: bool) -> Description {
         operation.security = None;
     }
     api
-}
-
-/// Why a request was not served.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct Problem {
-    /// What is wrong.
-    error: Reason,
-}
-
-/// What is wrong.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct Reason {
-    /// For programs.
-    #[schema(example = "notification_not_found")]
-    code: String,
-    /// For people.
-    message: String,
-    /// The part of the request that is wrong.
-    #[schema(nullable = false)]
-    field: Option<String>,
-}
-
-/// Why a request was not served, as older clients read it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the form of an answer, for its description")]
-struct FlatProblem {
-    /// For people.
-    error: String,
-    /// For programs.
-    #[schema(example = "invalid_subscription")]
-    code: String,
-    /// The part of the request that is wrong.
-    #[schema(nullable = false)]
-    field: Option<String>,
 }
 
 async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Response {

@@ -13,7 +13,7 @@ use super::{Sender, sender::PushError};
 use crate::{
     metrics,
     notification::now_ms,
-    store::{Fate, Push, Store},
+    store::{Fate, Push, Store, Subscription},
 };
 
 /// How long others leave a push alone that a process has taken: longer than it can take to send one.
@@ -90,13 +90,7 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
     } else {
         sender.send(&push.to, &push.payload).await
     };
-    if let Err(PushError::Gone(_)) = &result {
-        metrics::subscription_removed();
-        if let Err(error) = store.unsubscribe(None, push.to.endpoint.clone()).await {
-            metrics::database_failed("unsubscribe");
-            tracing::warn!(%error, "a subscription that is gone is still kept");
-        }
-    }
+    forget_if_gone(store, &push.to, &result).await;
     let fate = fate_of(&push, &result, now_ms());
     metrics::pushed(match (&result, fate) {
         (Ok(()), _) => "sent",
@@ -117,6 +111,17 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
     if let Err(error) = store.settle_push(push.sequence, fate).await {
         metrics::database_failed("push");
         tracing::warn!(%error, "what became of a push is not written; it may be sent again");
+    }
+}
+
+/// Forgets a subscription that its push service does not know any more.
+pub(crate) async fn forget_if_gone(store: &Store, to: &Subscription, result: &Result<(), PushError>) {
+    if let Err(PushError::Gone(_)) = result {
+        metrics::subscription_removed();
+        if let Err(error) = store.unsubscribe(None, to.endpoint.clone()).await {
+            metrics::database_failed("unsubscribe");
+            tracing::warn!(%error, "a subscription that is gone is still kept");
+        }
     }
 }
 
@@ -141,7 +146,6 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::store::Subscription;
 
     fn push(attempts: i64) -> Push {
         let to = Subscription { endpoint: String::new(), p256dh: String::new(), auth: String::new() };

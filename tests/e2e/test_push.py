@@ -8,28 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.notifications import Notifications, event, publish
-from harness.postgres_server import PostgresServer
 from harness.push_service import Arrived, Browser, PushService
 from harness.wait import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.redis_server import RedisServer
 
 PRIVATE = {"PUSH_ALLOW_PRIVATE": "true", "VAPID_EMAIL": "ops@example.com"}
 HELLO = {"title": "Hello", "body": "world"}
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Settings of either database."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    with PostgresServer() as server:
-        yield {"DATABASE_URL": server.url}
 
 
 @pytest.fixture

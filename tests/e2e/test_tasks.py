@@ -1,77 +1,23 @@
-"""Tasks: nothing of them is lost or doubled, whatever happens to the service, its database and Redis."""
+"""Tasks: what they are, what becomes of them, and who may have a say in it."""
 
 from __future__ import annotations
 
-import json
-import socket
 import subprocess
-import threading
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.postgres_server import PostgresServer
 from harness.redis_server import RedisServer
 from harness.schemathesis import attack
 from harness.service import binary
-from harness.tasks import Tasks
+from harness.tasks import Tasks, change, events_on, make, names
 from harness.tokens import SECRET, token
 from harness.wait import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-STREAM = "platform-events"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Settings of either database."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    with PostgresServer() as server:
-        yield {"DATABASE_URL": server.url}
-
-
-@pytest.fixture
-def tasks(
-    redis_server: RedisServer, tmp_path: Path, database: dict[str, str], until_end: Callable[[Tasks], Tasks]
-) -> Tasks:
-    """A task orchestrator on either database, without a key."""
-    return until_end(Tasks(redis_server.url, tmp_path, database))
-
-
-def make(tasks: Tasks, task_id: str, user: str = "u", **data: Any) -> None:
-    """Makes a task."""
-    status, answer = tasks.ask("POST", "/tasks", {"taskId": task_id, "userId": user, "taskData": data})
-    assert status == 200, answer
-
-
-def change(tasks: Tasks, task_id: str, changes: Any, reason: str | None = None) -> tuple[int, Any]:
-    """Changes a task of `u`."""
-    return tasks.ask("PUT", f"/tasks/{task_id}", {"userId": "u", "changes": changes, "changeReason": reason})
-
-
-def events_on(server: RedisServer) -> dict[str, list[dict[str, Any]]]:
-    """The events of each task in order, repeats left out."""
-    seen: set[str] = set()
-    found = defaultdict(list)
-    for _, fields in server.entries(STREAM):
-        # A stream may begin with an entry that is no event.
-        if "event_id" in fields and fields["event_id"] not in seen:
-            seen.add(fields["event_id"])
-            data = json.loads(fields["data"])
-            found[data["task_id"]].append({**fields, "data": data})
-    return found
-
-
-def names(server: RedisServer, task_id: str) -> list[str]:
-    """The names of a task's events."""
-    return [event["event"] for event in events_on(server)[task_id]]
 
 
 def test_each_change_is_a_version_with_who_why_and_the_whole_state(tasks: Tasks, redis_server: RedisServer) -> None:
@@ -288,177 +234,6 @@ def test_users_act_as_themselves_and_services_for_all(
     eventually("both events", lambda: len(events_on(redis_server)["t"]) == 2)
     last = events_on(redis_server)["t"][1]
     assert (last["user_id"], last["data"]["changed_by"]) == ("ann", "worker")
-
-
-def test_without_redis_tasks_work_and_their_events_follow_in_order(
-    durable_redis: RedisServer, tmp_path: Path, database: dict[str, str], until_end: Callable[[Tasks], Tasks]
-) -> None:
-    tasks = until_end(Tasks(durable_redis.url, tmp_path, database))
-    make(tasks, "t")
-    eventually("the first event", lambda: names(durable_redis, "t") == ["task-created"])
-    durable_redis.stop()
-    for n in range(50):
-        assert change(tasks, "t", {"n": n})[0] == 200
-    assert tasks.get("/ready")[0] == 200
-    eventually("the gauge", lambda: "synapse_tasks_events_waiting 50" in tasks.get("/metrics")[1])
-    tasks.kill()
-    tasks.start()
-    assert change(tasks, "t", {"status": "completed"})[0] == 200
-    durable_redis.start()
-    expected = ["task-created", *["task-updated"] * 50, "task-completed"]
-    eventually("all events", lambda: names(durable_redis, "t") == expected)
-    numbers = [event["data"]["changes"]["n"] for event in events_on(durable_redis)["t"][1:-1]]
-    assert numbers == list(range(50))
-
-
-def test_an_asker_who_hangs_up_leaves_no_event_behind(tasks: Tasks, redis_server: RedisServer) -> None:
-    body = json.dumps({"taskId": "t", "userId": "u", "taskData": {}})
-    head = f"POST /tasks HTTP/1.1\r\nHost: 127.0.0.1:{tasks.port}\r\nContent-Type: application/json\r\n"
-    for attempt in range(50):
-        with socket.create_connection(("127.0.0.1", tasks.port)) as client:
-            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        if attempt % 10 == 9 and tasks.ask("GET", "/tasks/t")[0] == 200:
-            break
-    # PostgreSQL may have undone each of them.
-    if tasks.ask("GET", "/tasks/t")[0] == 200:
-        eventually("its event", lambda: names(redis_server, "t") == ["task-created"])
-
-
-def test_of_a_task_nothing_gets_past_what_redis_refuses(
-    durable_redis: RedisServer, tmp_path: Path, database: dict[str, str], until_end: Callable[[Tasks], Tasks]
-) -> None:
-    tasks = until_end(Tasks(durable_redis.url, tmp_path, database))
-    durable_redis.stop()
-    make(tasks, "t")
-    for n in range(300):
-        assert change(tasks, "t", {"n": n})[0] == 200
-    tasks.kill()
-    durable_redis.start()
-    with durable_redis.client() as client:
-        # In and out again under the relay's feet.
-        over = threading.Event()
-
-        def swap() -> None:
-            while not over.is_set():
-                client.eval("redis.call('RENAME', KEYS[1], 'aside') redis.call('SET', KEYS[1], 'x')", 1, STREAM)
-                client.eval("redis.call('RENAME', 'aside', KEYS[1])", 1, STREAM)
-
-        client.xadd(STREAM, {"created": "now"})
-        with ThreadPoolExecutor(1) as threads:
-            swapping = threads.submit(swap)
-            tasks.start()
-            eventually("refusals", lambda: "synapse_tasks_events_refused_total" in tasks.get("/metrics")[1])
-            over.set()
-            swapping.result()
-
-    def numbers() -> list[int]:
-        return [event["data"].get("version", 1) for event in events_on(durable_redis)["t"]]
-
-    eventually("all events", lambda: len(numbers()) == 301)
-    assert numbers() == list(range(1, 302))
-
-
-def test_what_redis_refuses_is_tried_until_it_takes_it(tasks: Tasks, redis_server: RedisServer) -> None:
-    with redis_server.client() as client:
-        client.set(STREAM, "no stream")
-        make(tasks, "t")
-        assert change(tasks, "t", {"status": "completed"})[0] == 200
-        eventually("a refusal", lambda: "synapse_tasks_events_refused_total" in tasks.get("/metrics")[1])
-        client.delete(STREAM)
-    eventually("both events", lambda: names(redis_server, "t") == ["task-created", "task-completed"])
-
-
-def test_leaving_it_publishes_what_was_committed_once(tasks: Tasks, redis_server: RedisServer) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda n: make(tasks, f"t{n}"), range(200)))
-    assert tasks.stop() == 0
-    events = [fields["event_id"] for _, fields in redis_server.entries(STREAM)]
-    assert (len(events), len(set(events))) == (200, 200)
-
-
-@pytest.mark.timeout(300)
-def test_killed_under_load_it_loses_and_doubles_nothing(
-    redis_server: RedisServer,
-    tmp_path: Path,
-    database: dict[str, str],
-    until_end: Callable[[Tasks], Tasks],
-    soak: bool,
-) -> None:
-    tasks = until_end(Tasks(redis_server.url, tmp_path, database))
-    kills, changes = (30, 60) if soak else (5, 12)
-    over = threading.Event()
-    made: dict[str, int] = {}
-
-    def work(worker: int) -> None:
-        for n in range(100_000):
-            if over.is_set():
-                return
-            task = f"w{worker}-{n}"
-            status, answer = tasks.insist("POST", "/tasks", {"taskId": task, "userId": "u", "taskData": {"n": 0}})
-            assert status == 200, answer
-            for change in range(1, changes):
-                body = {"userId": "u", "changes": {"n": change}}
-                status, answer = tasks.insist("PUT", f"/tasks/{task}", body)
-                assert (status, answer["version"]) == (200, change + 1)
-            made[task] = changes
-
-    with ThreadPoolExecutor(4) as threads:
-        workers = [threads.submit(work, worker) for worker in range(4)]
-        for kill in range(kills):
-            eventually("more tasks", lambda kill=kill: len(made) > 3 * (kill + 1))  # type: ignore[misc]
-            tasks.kill()
-            tasks.start()
-        over.set()
-        for worker in workers:
-            worker.result()
-    for task, versions in made.items():
-        found = tasks.ask("GET", f"/tasks/{task}/versions?limit=500")[1]
-        assert [version["version"] for version in found] == list(range(versions, 0, -1))
-        assert [version["metadata"]["n"] for version in found] == list(range(versions - 1, -1, -1))
-    eventually("all events", lambda: sum(map(len, events_on(redis_server).values())) >= sum(made.values()))
-    events = events_on(redis_server)
-    assert events.keys() == made.keys()
-    for task, versions in made.items():
-        assert [event["event"] for event in events[task]] == ["task-created", *["task-updated"] * (versions - 1)]
-        assert [event["data"].get("version", 1) for event in events[task]] == list(range(1, versions + 1))
-
-
-def test_replicas_share_a_postgres_and_publish_each_event_when_one_dies(
-    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
-) -> None:
-    settings = {"DATABASE_URL": until_end(PostgresServer()).url}
-    replicas = [until_end(Tasks(redis_server.url, tmp_path / str(n), settings)) for n in range(2)]
-    make(replicas[0], "t")
-    for n in range(40):
-        assert change(replicas[n % 2], "t", {"n": n})[0] == 200
-    eventually("all events", lambda: len(events_on(redis_server)["t"]) == 41)
-    # Whichever of them published.
-    for replica in replicas:
-        replica.kill()
-        other = replicas[1 - replicas.index(replica)]
-        before = len(events_on(redis_server)["t"])
-        assert change(other, "t", {"n": before})[0] == 200
-        eventually("the next event", lambda before=before: len(events_on(redis_server)["t"]) == before + 1)  # type: ignore[misc]
-        replica.start()
-    numbers = [event["data"]["version"] for event in events_on(redis_server)["t"][1:]]
-    assert numbers == list(range(2, len(numbers) + 2))
-
-
-def test_a_database_that_is_away_is_told_and_waited_for(
-    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
-) -> None:
-    server = until_end(PostgresServer())
-    settings = {"DATABASE_URL": server.url, "DATABASE_TIMEOUT": "1s"}
-    tasks = until_end(Tasks(redis_server.url, tmp_path, settings))
-    make(tasks, "t")
-    server.kill()
-    status, refusal = change(tasks, "t", {"n": 1})
-    assert (status, refusal["code"]) == (503, "database_unavailable")
-    assert "postgres" not in refusal["error"]
-    server.start()
-    eventually("the database to be back", lambda: change(tasks, "t", {"n": 2})[0] == 200)
-    expected = ["task-created", "task-updated"]
-    eventually("the events", lambda: names(redis_server, "t")[:2] == expected)
 
 
 def test_a_second_process_on_sqlite_refuses_to_start_and_migrate_only_migrates(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import uuid
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from harness.service import Service
@@ -11,6 +13,8 @@ from harness.service import Service
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from harness.redis_server import RedisServer
 
 
 class Tasks(Service):
@@ -32,3 +36,36 @@ class Tasks(Service):
                 continue
             if status < 500:
                 return status, answer
+
+
+STREAM = "platform-events"
+"""Where the events of tasks are."""
+
+
+def make(tasks: Tasks, task_id: str, user: str = "u", **data: Any) -> None:
+    """Makes a task."""
+    status, answer = tasks.ask("POST", "/tasks", {"taskId": task_id, "userId": user, "taskData": data})
+    assert status == 200, answer
+
+
+def change(tasks: Tasks, task_id: str, changes: Any, reason: str | None = None) -> tuple[int, Any]:
+    """Changes a task of `u`."""
+    return tasks.ask("PUT", f"/tasks/{task_id}", {"userId": "u", "changes": changes, "changeReason": reason})
+
+
+def events_on(server: RedisServer) -> dict[str, list[dict[str, Any]]]:
+    """The events of each task in order, repeats left out."""
+    seen: set[str] = set()
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for _, fields in server.entries(STREAM):
+        # A stream may begin with an entry that is no event.
+        if "event_id" in fields and fields["event_id"] not in seen:
+            seen.add(fields["event_id"])
+            data = json.loads(fields["data"])
+            found[data["task_id"]].append({**fields, "data": data})
+    return found
+
+
+def names(server: RedisServer, task_id: str) -> list[str]:
+    """The names of a task's events."""
+    return [event["event"] for event in events_on(server)[task_id]]

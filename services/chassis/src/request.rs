@@ -73,6 +73,13 @@ impl<'a> Query<'a> {
         })
     }
 
+    /// How many a page may have at most, by its `limit`: 1 to `most`.
+    pub fn limit(&self, default: usize, most: usize) -> Result<usize, ApiError> {
+        let Some(text) = self.one("limit")? else { return Ok(default) };
+        let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| ApiError::bad_field("limit", format!("is {:?}, expected 1 to {most}", cut(text))))
+    }
+
     /// The condition of all `where` parameters.
     pub fn filter(&self) -> Result<Filter, ApiError> {
         Filter::from_pairs(self.all("where"))

@@ -1,6 +1,6 @@
 //! What is written, and why it may not be.
 
-use std::future::Future;
+use std::{convert::Infallible, future::Future};
 
 use sqlx::AnyConnection;
 
@@ -50,6 +50,16 @@ pub enum WriteError<R> {
 impl<R> From<DatabaseError> for WriteError<R> {
     fn from(error: DatabaseError) -> Self {
         Self::Database(error)
+    }
+}
+
+/// What has no rules of its own can't be refused by them.
+impl From<WriteError<Infallible>> for DatabaseError {
+    fn from(error: WriteError<Infallible>) -> Self {
+        match error {
+            WriteError::Database(error) => error,
+            WriteError::Refused(never) => match never {},
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many are listed if nothing is said, and at most.
-const LIMITS: (u32, u32) = (50, 500);
+const LIMITS: (usize, usize) = (50, 500);
 
 /// A notification in the inbox.
 #[derive(Debug, Serialize, ToSchema)]
@@ -97,16 +97,16 @@ pub(crate) async fn list(
 ) -> Result<Json<Page>, ApiError> {
     let identity = platform.require(&headers).await?;
     let query = Query::read(uri.query(), &["user_id", "unread", "limit", "cursor"])?;
-    let limit = limit_of(&query)?;
+    let limit = query.limit(LIMITS.0, LIMITS.1)?;
     let wanted = store::Query {
         user: user_of(&query, &identity)?,
         unread: flag(&query, "unread")?,
-        limit: limit + 1,
+        limit: u32::try_from(limit + 1).unwrap_or(u32::MAX),
         before: cursor_of(&query)?,
     };
     let mut found = platform.store.list(wanted).await?;
-    let has_more = found.len() > limit as usize;
-    found.truncate(limit as usize);
+    let has_more = found.len() > limit;
+    found.truncate(limit);
     let next_cursor = found.last().filter(|_| has_more).map(|last| last.sequence.to_string());
     Ok(Json(Page { notifications: found.iter().map(Shown::from).collect(), next_cursor }))
 }
@@ -164,12 +164,6 @@ pub(crate) fn check_user(field: &str, user: &str) -> Result<(), ApiError> {
         return Err(ApiError::bad_field(field, "has a NUL character in it; take it out"));
     }
     Ok(())
-}
-
-fn limit_of(query: &Query<'_>) -> Result<u32, ApiError> {
-    let Some(text) = query.one("limit")? else { return Ok(LIMITS.0) };
-    let limit = text.parse().ok().filter(|limit| (1..=LIMITS.1).contains(limit));
-    limit.ok_or_else(|| ApiError::bad_field("limit", format!("expected 1 to {}", LIMITS.1)))
 }
 
 fn flag(query: &Query<'_>, name: &'static str) -> Result<bool, ApiError> {

@@ -1,8 +1,9 @@
 //! What is kept: notifications, subscriptions to Web Push, and pushes that are to be sent. All SQL stands here and below.
 
+use std::convert::Infallible;
+
 use synapse_database::{
     AnyConnection, Change, Database, DatabaseError, MigrationFile, Refusable, Row as _, Schema, Sql,
-    WriteError,
     sqlx::{self, AssertSqlSafe, any::AnyRow},
 };
 use uuid::Uuid;
@@ -40,10 +41,6 @@ const COLUMNS: &str = "id, user_id, event_id, type, title, message, data, timest
 pub struct Store {
     database: Database,
 }
-
-/// What never happens: a change that its own rules refuse, where it has none.
-#[derive(Clone, Copy, Debug)]
-pub enum Never {}
 
 /// What became of a notification that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,19 +135,16 @@ impl Store {
         self.write(Vapid(otherwise)).await
     }
 
-    async fn write<C: Change<Refusal = Never>>(&self, change: C) -> Result<C::Output, DatabaseError> {
-        self.database.write(change).await.map_err(|error| match error {
-            WriteError::Database(error) => error,
-            WriteError::Refused(never) => match never {},
-        })
+    async fn write<C: Change<Refusal = Infallible>>(&self, change: C) -> Result<C::Output, DatabaseError> {
+        Ok(self.database.write(change).await?)
     }
 }
 
 impl Change for Insert {
     type Output = Stored;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<Stored, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<Stored, Refusable<Infallible>> {
         let it = &self.notification;
         let for_the_inbox_only = i64::from(!it.is_live);
         let inserted = sqlx::query(
@@ -181,9 +175,9 @@ impl Change for Insert {
 
 impl Change for Marked {
     type Output = ();
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Infallible>> {
         let column = match self.mark {
             Mark::Announced => "announced",
             Mark::Delivered => "delivered",
@@ -200,9 +194,9 @@ struct Vapid(String);
 
 impl Change for Vapid {
     type Output = String;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<String, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<String, Refusable<Infallible>> {
         sqlx::query("INSERT INTO vapid (id, private_key) VALUES (1, $1) ON CONFLICT DO NOTHING")
             .bind(&self.0)
             .execute(&mut *connection)

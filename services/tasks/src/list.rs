@@ -73,7 +73,7 @@ impl Wanted {
             owner,
             status: status.transpose()?,
             priority: query.one("priority")?.map(|text| check_id("priority", text.to_owned())).transpose()?,
-            limit: limit_of(&query, DEFAULT_LIMIT, MAX_LIMIT)?,
+            limit: query.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
             after: query.one("cursor")?.map(read_cursor).transpose()?,
         })
     }
@@ -130,15 +130,6 @@ pub(crate) async fn page_of<T>(
         page.push(read(&row)?);
     }
     Ok((page, true))
-}
-
-/// How many are asked for.
-pub fn limit_of(query: &Query<'_>, default: usize, most: usize) -> Result<usize, ApiError> {
-    let Some(text) = query.one("limit")? else { return Ok(default) };
-    text.parse()
-        .ok()
-        .filter(|limit| (1..=most).contains(limit))
-        .ok_or_else(|| ApiError::bad_field("limit", format!("is {:?}, expected 1 to {most}", cut(text))))
 }
 
 fn read_cursor(text: &str) -> Result<(i64, String), ApiError> {

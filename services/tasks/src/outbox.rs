@@ -6,15 +6,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    convert::Infallible,
     time::Duration,
 };
 
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use synapse_chassis::service::Service;
-use synapse_database::{
-    AnyConnection, Change, Database, DatabaseError, Refusable, Row as _, Turn, WriteError, sqlx,
-};
+use synapse_database::{AnyConnection, Change, Database, DatabaseError, Refusable, Row as _, Turn, sqlx};
 use synapse_rs::{
     Event, Publisher,
     backoff::Backoff,
@@ -174,10 +173,7 @@ impl Relay {
         }
         let count = published.len();
         for numbers in published.chunks(MARKED) {
-            self.database.write(Mark(numbers.to_vec())).await.map_err(|error| match error {
-                WriteError::Refused(never) => match never {},
-                WriteError::Database(error) => error,
-            })?;
+            self.database.write(Mark(numbers.to_vec())).await.map_err(DatabaseError::from)?;
             metrics::published(numbers.len());
         }
         setback.map_or(Ok(count), Err)
@@ -257,7 +253,7 @@ struct Mark(Vec<i64>);
 
 impl Change for Mark {
     type Output = ();
-    type Refusal = std::convert::Infallible;
+    type Refusal = Infallible;
 
     async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Self::Refusal>> {
         // By number, each of them: of two commits at once the later number may be seen first.
@@ -304,7 +300,7 @@ struct Sweep {
 
 impl Change for Sweep {
     type Output = u64;
-    type Refusal = std::convert::Infallible;
+    type Refusal = Infallible;
 
     async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Self::Refusal>> {
         const EVENTS: &str = "DELETE FROM outbox WHERE seq IN \

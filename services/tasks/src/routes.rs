@@ -30,7 +30,7 @@ use crate::{
     create::CreateTask,
     dependencies::{self, AddDependency, Dependency, DependencyView},
     idempotency::{Key, Once},
-    list::{Page, Wanted, limit_of},
+    list::{Page, Wanted},
     request::{Body, check_id},
     settings::ABOUT,
     task::{TaskView, no_such_task},
@@ -230,7 +230,7 @@ async fn history(
     headers: HeaderMap,
 ) -> Result<Json<Vec<HistoryItem>>, ApiError> {
     let query = Query::read(uri.query(), &["limit", "before"])?;
-    let limit = limit_of(&query, versions::DEFAULT_LIMIT, versions::MAX_LIMIT)?;
+    let limit = query.limit(versions::DEFAULT_LIMIT, versions::MAX_LIMIT)?;
     let before = versions::before_of(&query)?;
     let task = shared.visible(&headers, "id", &path_id("id", id)?).await?;
     let found = shared

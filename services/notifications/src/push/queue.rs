@@ -92,6 +92,11 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
     };
     forget_if_gone(store, &push.to, &result).await;
     let fate = fate_of(&push, &result, now_ms());
+    // Counted once it is written: until then, a process that ends has it sent again.
+    if let Err(error) = store.settle_push(push.sequence, fate).await {
+        metrics::database_failed("push");
+        tracing::warn!(%error, "what became of a push is not written; it may be sent again");
+    }
     metrics::pushed(match (&result, fate) {
         (Ok(()), _) => "sent",
         (Err(PushError::Gone(_)), _) => "gone",
@@ -108,19 +113,19 @@ async fn send(sender: &Sender, store: &Store, push: Push) {
         (Err(error), Fate::Over) => tracing::info!(%error, "a push is given up"),
         (Ok(()), _) => {}
     }
-    if let Err(error) = store.settle_push(push.sequence, fate).await {
-        metrics::database_failed("push");
-        tracing::warn!(%error, "what became of a push is not written; it may be sent again");
-    }
 }
 
 /// Forgets a subscription that its push service does not know any more.
 pub(crate) async fn forget_if_gone(store: &Store, to: &Subscription, result: &Result<(), PushError>) {
     if let Err(PushError::Gone(_)) = result {
-        metrics::subscription_removed();
-        if let Err(error) = store.unsubscribe(None, to.endpoint.clone()).await {
-            metrics::database_failed("unsubscribe");
-            tracing::warn!(%error, "a subscription that is gone is still kept");
+        match store.unsubscribe(None, to.endpoint.clone()).await {
+            Ok(true) => metrics::subscription_removed(),
+            // Somebody else was faster, or it was never kept.
+            Ok(false) => {}
+            Err(error) => {
+                metrics::database_failed("unsubscribe");
+                tracing::warn!(%error, "a subscription that is gone is still kept");
+            }
         }
     }
 }

@@ -4,11 +4,11 @@ use synapse_chassis::{
     error::ApiError,
     identity::{Identity, Refusal},
 };
-use synapse_database::Row as _;
+use synapse_database::{Row as _, WriteError};
 
 use super::{
-    AnyConnection, AssertSqlSafe, COLUMNS, Change, DatabaseError, Never, Notification, Refusable, Store,
-    Uuid, WriteError, notification, sqlx,
+    AnyConnection, AssertSqlSafe, COLUMNS, Change, DatabaseError, Infallible, Notification, Refusable, Store,
+    Uuid, notification, sqlx,
 };
 
 /// How many expired ones are removed at once, so that others get their turn.
@@ -160,9 +160,9 @@ struct MarkAllRead {
 
 impl Change for MarkAllRead {
     type Output = u64;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Infallible>> {
         let text = "UPDATE notifications SET read_ms = $1, delivered = 1 WHERE user_id = $2 AND read_ms = 0";
         let marked = sqlx::query(text).bind(self.now_ms).bind(&self.user).execute(connection).await?;
         Ok(marked.rows_affected())
@@ -175,9 +175,9 @@ struct Remove {
 
 impl Change for Remove {
     type Output = u64;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Infallible>> {
         let text = "DELETE FROM notifications WHERE sequence IN \
                     (SELECT sequence FROM notifications WHERE created_ms < $1 ORDER BY created_ms LIMIT $2)";
         let removed = sqlx::query(text).bind(self.moment_ms).bind(MAX_REMOVED).execute(connection).await?;

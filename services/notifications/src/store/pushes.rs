@@ -2,7 +2,9 @@
 
 use synapse_database::Row as _;
 
-use super::{AnyConnection, Change, DatabaseError, Never, PushOf, Refusable, Sql, Store, Subscription, sqlx};
+use super::{
+    AnyConnection, Change, DatabaseError, Infallible, PushOf, Refusable, Sql, Store, Subscription, sqlx,
+};
 
 /// A push that this process has taken to send.
 #[derive(Clone, Debug)]
@@ -89,9 +91,9 @@ const TAKE: Sql = Sql {
 
 impl Change for Take {
     type Output = Vec<Push>;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<Vec<Push>, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<Vec<Push>, Refusable<Infallible>> {
         let text = TAKE.on(connection);
         let statement = sqlx::query(text).bind(self.until_ms).bind(self.now_ms).bind(self.most);
         let rows = statement.fetch_all(connection).await?;
@@ -115,9 +117,9 @@ struct Settle {
 
 impl Change for Settle {
     type Output = ();
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Infallible>> {
         let statement = match self.fate {
             Fate::Over => sqlx::query("DELETE FROM pushes WHERE sequence = $1").bind(self.sequence),
             Fate::Again { due_ms } => {

@@ -2,7 +2,7 @@
 
 use synapse_database::{Row as _, take_turns};
 
-use super::{AnyConnection, Change, DatabaseError, Never, Refusable, Store, sqlx};
+use super::{AnyConnection, Change, DatabaseError, Infallible, Refusable, Store, sqlx};
 
 /// How many a user may have; with one more the oldest goes.
 pub const MAX_SUBSCRIPTIONS: i64 = 20;
@@ -52,9 +52,9 @@ struct Subscribe {
 
 impl Change for Subscribe {
     type Output = ();
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Infallible>> {
         take_turns(connection, &format!("subscriptions of {}", self.user)).await?;
         // Deleted and not updated, so that it becomes the newest.
         let Subscription { endpoint, p256dh, auth } = &self.subscription;
@@ -97,9 +97,9 @@ struct Unsubscribe {
 
 impl Change for Unsubscribe {
     type Output = bool;
-    type Refusal = Never;
+    type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<bool, Refusable<Never>> {
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<bool, Refusable<Infallible>> {
         let mut removed = 0;
         for (table, text) in [
             ("subscriptions", "DELETE FROM subscriptions WHERE endpoint = $1 AND (user_id = $2 OR $3 = 1)"),

@@ -4,15 +4,18 @@
 //! redirects would be the largest dependency of a service, for a few small requests. Redirects are answers like any
 //! other.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 
 /// How we call ourselves (`User-Agent`).
@@ -22,7 +25,10 @@ pub const USER_AGENT: &str = concat!("synapse/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, thiserror::Error)]
 pub enum OutgoingError {
     /// Certificates of this machine.
-    #[error("no certificate authorities found on this machine: {0}")]
+    #[error(
+        "no certificate authorities found on this machine ({0}): install ca-certificates, or name a file of them by \
+         SSL_CERT_FILE"
+    )]
     Authorities(String),
     /// Something that is not HTTP.
     #[error("the exchange failed: {0}")]
@@ -49,7 +55,8 @@ impl Tls {
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-            return Err(OutgoingError::Authorities(errors.join("; ")));
+            let errors = if errors.is_empty() { "none are installed".to_owned() } else { errors.join("; ") };
+            return Err(OutgoingError::Authorities(errors));
         }
         Self::trusting(roots)
     }
@@ -81,13 +88,57 @@ pub async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let whole = async |body| {
+        let body = Limited::new(body, max_body_bytes).collect().await;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| OutgoingError::Body {
+            limit: max_body_bytes,
+            reason: error.to_string(),
+        };
+        Ok(body.map_err(failed)?.to_bytes())
+    };
+    exchange_by(stream, request, whole).await
+}
+
+/// Sends a request whose answer is its status: of its body only the beginning is read, up to `max_body_bytes` and for as
+/// long as `patience` at most, and whatever is wrong with it does not matter.
+pub async fn exchange_for_status<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    max_body_bytes: usize,
+    patience: Duration,
+) -> Result<Response<Bytes>, OutgoingError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let beginning = async |mut body: Incoming| {
+        let mut read = Vec::new();
+        let reading = async {
+            while read.len() < max_body_bytes
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                read.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            }
+        };
+        // What has come by then is enough.
+        let _ = timeout(patience, reading).await;
+        read.truncate(max_body_bytes);
+        Ok(Bytes::from(read))
+    };
+    exchange_by(stream, request, beginning).await
+}
+
+async fn exchange_by<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Incoming) -> Result<Bytes, OutgoingError>,
+) -> Result<Response<Bytes>, OutgoingError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
         let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, max_body_bytes).collect().await;
-        let body =
-            body.map_err(|error| OutgoingError::Body { limit: max_body_bytes, reason: error.to_string() })?;
-        Ok(Response::from_parts(parts, body.to_bytes()))
+        Ok(Response::from_parts(parts, read(body).await?))
     };
     // The connection moves only while it is polled. An error of it is also the answer's, unless
     // that is complete: some servers end TLS without saying so.

@@ -6,6 +6,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use synapse_database::DatabaseError;
 use synapse_rs::{
     Publisher, RedisSettings, backoff::Backoff, publisher::PublisherConfig, shutdown::Shutdown,
 };
@@ -51,7 +52,14 @@ pub struct Marks(mpsc::Sender<Said>);
 
 /// What was said.
 #[derive(Debug)]
-pub struct Said(Option<(Uuid, Mark)>);
+pub enum Said {
+    /// This happened to a notification.
+    Mark(Uuid, Mark),
+    /// Of a user's notifications those up to this one are not shown any more.
+    PassedOver(String, i64),
+    /// Nothing more will be said.
+    Finished,
+}
 
 /// What was said and is not written yet.
 pub type Unwritten = mpsc::Receiver<Said>;
@@ -66,7 +74,16 @@ impl Marks {
     /// Says what happened to a notification. Without it the notification is announced, or shown, once more: so it is
     /// left out where too much waits, or nobody listens any more.
     pub fn say(&self, id: Uuid, mark: Mark) {
-        if self.0.try_send(Said(Some((id, mark)))).is_err() {
+        self.try_say(Said::Mark(id, mark));
+    }
+
+    /// Says that a user's notifications up to this one are left to the inbox.
+    pub fn pass_over(&self, user: String, sequence: i64) {
+        self.try_say(Said::PassedOver(user, sequence));
+    }
+
+    fn try_say(&self, said: Said) {
+        if self.0.try_send(said).is_err() {
             metrics::mark_left_out();
         }
     }
@@ -74,7 +91,7 @@ impl Marks {
     /// Nothing more will be said.
     pub async fn finish(&self) {
         // Nobody listens any more: then it is finished.
-        let _ = self.0.send(Said(None)).await;
+        let _ = self.0.send(Said::Finished).await;
     }
 }
 
@@ -126,22 +143,27 @@ impl Announcer {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(beat.tick()).await.is_some() {
             let before_ms = now_ms() - i64::try_from(left_alone.as_millis()).unwrap_or(i64::MAX);
-            match store.unannounced(before_ms).await {
-                Ok(left) => {
-                    left_alone = LEFT_ALONE;
-                    if !left.is_empty() {
-                        tracing::debug!(count = left.len(), "announcing what was left");
-                    }
-                    for notification in &left {
-                        self.announce(notification);
-                    }
-                }
-                Err(error) => {
+            match shutdown.run_until_cancelled(self.announce_left(&store, before_ms)).await {
+                Some(Ok(())) => left_alone = LEFT_ALONE,
+                Some(Err(error)) => {
                     metrics::database_failed("sweep");
                     tracing::debug!(%error, "the table can't be looked through");
                 }
+                None => return,
             }
         }
+    }
+
+    async fn announce_left(&self, store: &Store, before_ms: i64) -> Result<(), DatabaseError> {
+        let mut place = Some(0);
+        while let Some(after) = place {
+            let left;
+            (left, place) = store.unannounced(before_ms, after).await?;
+            for notification in &left {
+                self.announce(notification);
+            }
+        }
+        Ok(())
     }
 
     /// Has Redis take what is on its way; nothing is announced after.
@@ -163,23 +185,26 @@ pub async fn write_marks(store: Store, mut unwritten: Unwritten, shutdown: Shutd
         }
         // Together with what is said soon: each write would hold up a notification that is to be stored.
         let _ = timeout(GATHER, async { while gather(&mut unwritten, &mut said).await {} }).await;
-        let ids = |mark| -> Vec<_> {
-            said.iter().filter_map(|said| said.0.filter(|said| said.1 == mark)).map(|(id, _)| id).collect()
-        };
-        let (announced, delivered) = (ids(Mark::Announced), ids(Mark::Delivered));
+        let (mut announced, mut delivered) = (Vec::new(), Vec::new());
+        for said in &said {
+            match said {
+                Said::Mark(id, Mark::Announced) => announced.push(*id),
+                Said::Mark(id, Mark::Delivered) => delivered.push(*id),
+                Said::PassedOver(user, sequence) => pass_over(&store, user, *sequence, &shutdown).await,
+                Said::Finished => is_finished = true,
+            }
+        }
         tokio::join!(
             write_mark(&store, &announced, Mark::Announced, &shutdown),
             write_mark(&store, &delivered, Mark::Delivered, &shutdown),
         );
-        metrics::announced(announced.len());
-        is_finished = said.iter().any(|said| said.0.is_none());
     }
 }
 
 /// Whether more is to be waited for.
 async fn gather(unwritten: &mut Unwritten, said: &mut Vec<Said>) -> bool {
     let is_open = unwritten.recv_many(said, MARKS_AT_ONCE).await > 0;
-    is_open && said.len() < MARKS_AT_ONCE && said.iter().all(|said| said.0.is_some())
+    is_open && said.len() < MARKS_AT_ONCE && !said.iter().any(|said| matches!(said, Said::Finished))
 }
 
 async fn write_mark(store: &Store, ids: &[Uuid], mark: Mark, shutdown: &Shutdown) {
@@ -190,10 +215,29 @@ async fn write_mark(store: &Store, ids: &[Uuid], mark: Mark, shutdown: &Shutdown
     while let Err(error) = store.mark(ids, mark).await {
         metrics::database_failed("mark");
         if !error.is_transient() || shutdown.is_cancelled() {
-            // Those are announced, or shown, once more.
-            tracing::error!(%error, count = ids.len(), ?mark, "what happened to notifications is not written");
+            tracing::warn!(
+                %error, count = ids.len(), ?mark,
+                "what happened to notifications is not written; they are announced, or shown, once more"
+            );
             return;
         }
-        sleep(backoff.next_delay()).await;
+        shutdown.run_until_cancelled(sleep(backoff.next_delay())).await;
+    }
+    if mark == Mark::Announced {
+        metrics::announced(ids.len());
+    }
+}
+
+async fn pass_over(store: &Store, user: &str, sequence: i64, shutdown: &Shutdown) {
+    while !shutdown.is_cancelled() {
+        match store.pass_over(user.to_owned(), sequence).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                metrics::database_failed("pass over");
+                tracing::debug!(%error, "older notifications may be shown at the next connection");
+                return;
+            }
+        }
     }
 }

@@ -1,9 +1,6 @@
 //! Notifications on their way to connections: every replica hears all announcements and hands each to its own clients.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use synapse_chassis::health::Condition;
@@ -20,7 +17,7 @@ use synapse_rs::{
     shutdown::Shutdown,
     tail::{After, News, Tail},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -28,6 +25,7 @@ use crate::{
     client::{Client, Offered},
     metrics,
     notification::{Notification, announced},
+    recent::Recent,
     store::Mark,
 };
 
@@ -43,43 +41,25 @@ pub struct Feed {
     pub hub: Hub<Client>,
     /// Where it is said what reached a connection.
     pub marks: Marks,
-    seen: Mutex<Seen>,
+    seen: Mutex<Recent>,
     is_following: watch::Sender<bool>,
+    /// Some announcements may not have been heard.
+    pub(crate) may_lack: Notify,
 }
 
-/// The last ids that were seen.
-#[derive(Debug, Default)]
-struct Seen {
-    ids: HashSet<Uuid>,
-    order: VecDeque<Uuid>,
-}
-
-impl Seen {
-    /// Whether it was not seen before.
-    fn insert(&mut self, id: Uuid) -> bool {
-        if !self.ids.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        true
-    }
-}
-
-/// A notification as a frame.
-pub(crate) fn frame_of(notification: &Notification) -> Piece {
-    Piece::from(frame::text(&packet::event(EVENT, &notification.to_json())))
+/// Shows a client what was missed in a room, and what has come since.
+pub(crate) fn show(client: &Client, room: &Room, missed: &[Notification]) {
+    let frame_of = |missed: &Notification| frame::text(&packet::event(EVENT, &missed.to_json())).into();
+    let frames = missed.iter().map(|missed| (missed.id, frame_of(missed))).collect();
+    metrics::sent("missed", client.release(room, frames));
 }
 
 impl Feed {
     /// Nobody is connected.
     pub fn new(marks: Marks) -> Arc<Self> {
         let is_following = watch::Sender::new(false);
-        Arc::new(Self { hub: Hub::default(), marks, seen: Mutex::default(), is_following })
+        let seen = Mutex::new(Recent::new(REMEMBERED));
+        Arc::new(Self { hub: Hub::default(), marks, seen, is_following, may_lack: Notify::new() })
     }
 
     /// Whether announcements are heard: before that, clients would miss some.
@@ -103,12 +83,10 @@ impl Feed {
                     );
                 }
                 News::Interrupted(error) => tracing::debug!(%error, "announcements can't be heard"),
-                News::Resumed(rewound) => {
+                News::Resumed(_) => {
                     tracing::info!("announcements are heard again");
-                    if !rewound.is_empty() {
-                        // Redis has lost some. Who comes back is shown what nobody was.
-                        self.close_all(CloseReason::EventsLost);
-                    }
+                    // Some may have been trimmed away meanwhile, or lost by a fail-over, which can't always be seen.
+                    self.may_lack.notify_one();
                 }
             }
         }
@@ -144,17 +122,26 @@ impl Feed {
             match client.offer(id, frame) {
                 Offered::FlushIt => {
                     taken += 1;
-                    to_flush.push(client.link.clone());
+                    to_flush.push(client.clone());
                 }
-                Offered::Taken => taken += 1,
+                Offered::Taken => {
+                    taken += 1;
+                    client.link.nudge();
+                }
                 Offered::Held | Offered::No => {}
             }
         });
-        for link in to_flush {
-            link.flush();
+        for client in to_flush {
+            client.link.flush();
+            client.link.nudge();
         }
-        if taken > 0 {
-            metrics::delivered("live", taken);
+        metrics::sent("live", taken);
+    }
+
+    /// Notes that a client has got these.
+    pub(crate) fn arrived(&self, ids: Vec<Uuid>) {
+        metrics::delivered(ids.len());
+        for id in ids {
             self.marks.say(id, Mark::Delivered);
         }
     }
@@ -162,21 +149,5 @@ impl Feed {
     /// Tells every client to come back elsewhere.
     pub(crate) fn close_all(&self, reason: CloseReason) {
         self.hub.each(|client| client.link.close(reason));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_ids_are_remembered_and_older_ones_forgotten() {
-        let mut seen = Seen::default();
-        let id = |number: usize| Uuid::from_u128(number as u128);
-        assert!((0..REMEMBERED).all(|number| seen.insert(id(number))));
-        assert!(!seen.insert(id(0)) && !seen.insert(id(REMEMBERED - 1)));
-        assert!(seen.insert(id(REMEMBERED)), "a new one");
-        assert!(seen.insert(id(0)), "the oldest was forgotten for it");
-        assert_eq!(seen.ids.len(), REMEMBERED);
     }
 }

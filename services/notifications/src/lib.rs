@@ -23,6 +23,7 @@ pub mod notification;
 pub mod platform;
 pub mod push;
 pub mod pushing;
+mod recent;
 mod routes;
 pub mod rules;
 pub mod settings;
@@ -76,6 +77,7 @@ pub async fn start(settings: Settings, service: Service) -> Result<Router, Start
     spawn_feed(&platform, &service);
     spawn_reader(&platform, announcer, &service);
     service.spawn("upkeep", upkeep::run(platform.clone()));
+    service.spawn("catching up", platform.clone().catch_up());
     service.spawn("connections", platform.clone().drain_connections());
     Ok(routes(platform, &service))
 }

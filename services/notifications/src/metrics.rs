@@ -29,8 +29,12 @@ pub fn describe() {
         "Announcements that Redis did not take; they are made again"
     );
     describe_counter!(
-        "synapse_notifications_delivered_total",
+        "synapse_notifications_sent_total",
         "Notifications handed to a connection, by kind (live, missed)"
+    );
+    describe_counter!(
+        "synapse_notifications_delivered_total",
+        "Notifications that a connection's client has got, as its answer to a ping proves"
     );
     describe_counter!(
         "synapse_notifications_marks_left_out_total",
@@ -100,10 +104,14 @@ pub(crate) fn announce_failed() {
     counter!("synapse_notifications_announce_failures_total").increment(1);
 }
 
-pub(crate) fn delivered(kind: &'static str, count: usize) {
+pub(crate) fn sent(kind: &'static str, count: usize) {
     if count > 0 {
-        counter!("synapse_notifications_delivered_total", "kind" => kind).increment(count as u64);
+        counter!("synapse_notifications_sent_total", "kind" => kind).increment(count as u64);
     }
+}
+
+pub(crate) fn delivered(count: usize) {
+    counter!("synapse_notifications_delivered_total").increment(count as u64);
 }
 
 pub(crate) fn skipped() {

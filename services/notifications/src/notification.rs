@@ -73,7 +73,8 @@ impl Notification {
         };
         let (timestamp, happened_ms) = moment(event, first_id);
         Ok(Some(Self {
-            id: Uuid::new_v5(&NAMESPACE, format!("{user}\n{event_id}").as_bytes()),
+            // With its length in front no two users and events make the same text.
+            id: Uuid::new_v5(&NAMESPACE, format!("{}:{user}{event_id}", user.len()).as_bytes()),
             kind: cut(makes.kind.unwrap_or(event.name()), MAX_TYPE_CHARACTERS),
             title: makes.title.to_owned(),
             message: cut(&makes.message.of(event), MAX_MESSAGE_CHARACTERS),
@@ -84,6 +85,13 @@ impl Notification {
             event_id,
             timestamp,
         }))
+    }
+
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        let texts =
+            [&self.user, &self.event_id, &self.kind, &self.title, &self.message, &self.data, &self.timestamp];
+        size_of::<Self>() + texts.iter().map(|text| text.len()).sum::<usize>()
     }
 
     /// As clients get it.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::StreamExt as _;
 use synapse_chassis::{
     identity::{Identity, Refusal},
     request::Bodies,
@@ -26,16 +27,19 @@ use tokio::time::Instant;
 
 use crate::{
     client::Client,
-    feed::{Feed, frame_of},
+    feed::{Feed, show},
     metrics,
+    notification::Notification,
     push::Sender,
     settings::Settings,
     socketio::SocketIoClient,
-    store::{Mark, Store},
+    store::Store,
 };
 
 /// How much of what was missed is shown when a user connects; the rest is in the inbox.
-const MAX_MISSED: u32 = 100;
+const MAX_MISSED: usize = 100;
+/// How many connections at once are looked after when announcements may have been lost.
+const CATCHING_UP: usize = 8;
 /// The largest body of a request, and the memory for all of them.
 const BODY_BYTES: usize = 256 << 10;
 const BODIES_BYTES: usize = 64 << 20;
@@ -108,13 +112,9 @@ impl Platform {
         self.connections.drain(self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE)).await;
     }
 
-    /// Puts a connection into its user's room, and looks up what the user missed. Until [`Platform::show`] what comes
+    /// Puts a connection into its user's room, and looks up what the user missed. Until [`show`] what comes
     /// is held back, so that nothing is lost between the two.
-    pub(crate) async fn admit(
-        &self,
-        client: &Arc<Client>,
-        who: &Who,
-    ) -> Vec<crate::notification::Notification> {
+    pub(crate) async fn admit(&self, client: &Arc<Client>, who: &Who) -> Vec<Notification> {
         // It renews its token: it has got everything, whatever is written of that yet.
         if client.is_followed(&who.room) {
             return Vec::new();
@@ -124,21 +124,46 @@ impl Platform {
         }
         client.hold(who.room.clone());
         self.feed.hub.join(&who.room, client);
-        self.store.missed(who.user.clone(), MAX_MISSED).await.unwrap_or_else(|error| {
-            metrics::missed_failed();
-            tracing::warn!(%error, "what a user missed can't be looked up; it is shown at the next connection");
-            Vec::new()
-        })
+        self.missed(who.user.clone()).await
     }
 
-    /// Shows what was missed, and what has come since.
-    pub(crate) fn show(&self, client: &Client, missed: &[crate::notification::Notification]) {
-        let frames = missed.iter().map(|missed| (missed.id, frame_of(missed))).collect();
-        let taken = client.release(frames);
-        metrics::delivered("missed", taken.len());
-        for id in taken {
-            self.feed.marks.say(id, Mark::Delivered);
+    /// What a user missed: as much as the outbox of a connection holds twice at most.
+    async fn missed(&self, user: String) -> Vec<Notification> {
+        let max_bytes = self.settings.limits.outbox_bytes / 2;
+        match self.store.missed(user.clone(), MAX_MISSED, max_bytes).await {
+            Ok(missed) => {
+                if let Some(sequence) = missed.passed_over {
+                    self.feed.marks.pass_over(user, sequence);
+                }
+                missed.notifications
+            }
+            Err(error) => {
+                metrics::missed_failed();
+                tracing::warn!(%error, "what a user missed can't be looked up; it is shown at the next connection");
+                Vec::new()
+            }
         }
+    }
+
+    /// Shows connected users what they missed each time that announcements may have been lost, until the service leaves.
+    pub async fn catch_up(self: Arc<Self>) {
+        let shutdown = self.service.shutdown.clone();
+        while shutdown.run_until_cancelled(self.feed.may_lack.notified()).await.is_some() {
+            let mut clients = Vec::new();
+            self.feed.hub.each(|client| clients.push(client.clone()));
+            let each = futures_util::stream::iter(clients).for_each_concurrent(CATCHING_UP, |client| {
+                let platform = self.clone();
+                async move { platform.catch_up_one(&client).await }
+            });
+            shutdown.run_until_cancelled(each).await;
+        }
+    }
+
+    async fn catch_up_one(&self, client: &Client) {
+        let Some(room) = client.hold_again() else { return };
+        let Room::User(user) = &room else { return };
+        let missed = self.missed(user.to_string()).await;
+        show(client, &room, &missed);
     }
 
     /// Takes a connection out of its room.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::Client,
+    feed::show,
     metrics,
     notification::Notification,
     platform::{Platform, Who, expiry_of},
@@ -81,7 +82,7 @@ impl SocketIoClient {
 
     fn entered(&mut self, Entered { who, missed }: Entered) {
         self.say("authenticated", &json!({ "success": true, "userId": who.user }));
-        self.platform.show(&self.client, &missed);
+        show(&self.client, &who.room, &missed);
         self.who = Some(who);
     }
 
@@ -226,8 +227,8 @@ impl Application for SocketIoClient {
                 self.not_entered(&failure);
                 Err(failure)
             }
-            Outcome::Subscribed(Entered { missed, .. }) => {
-                self.platform.show(&self.client, &missed);
+            Outcome::Subscribed(Entered { who, missed }) => {
+                show(&self.client, &who.room, &missed);
                 Ok(())
             }
         }
@@ -242,5 +243,15 @@ impl Application for SocketIoClient {
         self.who.as_ref().and_then(|who| who.expires_at)
     }
 
-    fn ponged(&mut self, _after: Duration) {}
+    fn ping_by(&self) -> Option<Instant> {
+        self.client.ask_at()
+    }
+
+    fn pinged(&mut self) {
+        self.client.asked();
+    }
+
+    fn ponged(&mut self, _after: Duration) {
+        self.platform.feed.arrived(self.client.answered());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use futures_util::TryStreamExt as _;
 use synapse_database::{
     AnyConnection, Change, Database, DatabaseError, MigrationFile, Refusable, Row as _, Schema, Sql,
     sqlx::{self, AssertSqlSafe, any::AnyRow},
@@ -69,6 +70,20 @@ pub struct PushOf {
     pub expires_ms: i64,
 }
 
+/// What a user missed.
+#[derive(Clone, Debug, Default)]
+pub struct Missed {
+    /// The newest, oldest first.
+    pub notifications: Vec<Notification>,
+    /// The newest of those that are older, if there are any; they stay in the inbox.
+    pub passed_over: Option<i64>,
+}
+
+struct PassOver {
+    user: String,
+    sequence: i64,
+}
+
 struct Insert {
     notification: Notification,
     push: Option<PushOf>,
@@ -101,33 +116,64 @@ impl Store {
 
     /// Notes what happened to notifications.
     pub async fn mark(&self, ids: &[Uuid], mark: Mark) -> Result<(), DatabaseError> {
+        // In one order everywhere: replicas would wait for each other's rows otherwise.
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
         for ids in ids.chunks(MAX_AT_ONCE) {
             self.write(Marked { ids: ids.to_vec(), mark }).await?;
         }
         Ok(())
     }
 
-    /// Those made before a moment that were not announced yet, oldest first.
-    pub async fn unannounced(&self, before_ms: i64) -> Result<Vec<Notification>, DatabaseError> {
+    /// Some of those made before a moment that were not announced yet, oldest first, from a place on; and the place to go
+    /// on from, if there may be more.
+    pub async fn unannounced(
+        &self,
+        before_ms: i64,
+        after: i64,
+    ) -> Result<(Vec<Notification>, Option<i64>), DatabaseError> {
         let text = format!(
-            "SELECT {COLUMNS} FROM notifications WHERE announced = 0 AND created_ms <= $1 ORDER BY sequence \
-             LIMIT {MAX_AT_ONCE}"
+            "SELECT {COLUMNS}, sequence FROM notifications WHERE announced = 0 AND created_ms <= $1 AND sequence > $2 \
+             ORDER BY sequence LIMIT {MAX_AT_ONCE}"
         );
         let rows = self.database.read(async move |connection| {
-            sqlx::query(AssertSqlSafe(text)).bind(before_ms).fetch_all(connection).await
+            sqlx::query(AssertSqlSafe(text)).bind(before_ms).bind(after).fetch_all(connection).await
         });
-        Ok(rows.await?.iter().map(notification).collect())
+        let rows = rows.await?;
+        let next = rows.get(MAX_AT_ONCE - 1).map(|last| last.get(9));
+        Ok((rows.iter().map(notification).collect(), next))
     }
 
-    /// The newest that reached no connection of a user yet, oldest first.
-    pub async fn missed(&self, user: String, most: u32) -> Result<Vec<Notification>, DatabaseError> {
+    /// The newest that reached no connection of a user yet, so many at most and, but for the first, of so many bytes.
+    pub async fn missed(&self, user: String, most: usize, max_bytes: usize) -> Result<Missed, DatabaseError> {
         let text = format!(
-            "SELECT {COLUMNS} FROM notifications WHERE user_id = $1 AND delivered = 0 ORDER BY sequence DESC LIMIT {most}"
+            "SELECT {COLUMNS}, sequence FROM notifications WHERE user_id = $1 AND delivered = 0 ORDER BY sequence DESC \
+             LIMIT {}",
+            most + 1
         );
-        let rows = self.database.read(async move |connection| {
-            sqlx::query(AssertSqlSafe(text)).bind(user).fetch_all(connection).await
+        let missed = self.database.read(async move |connection| {
+            let mut rows = sqlx::query(AssertSqlSafe(text)).bind(user).fetch(connection);
+            let (mut missed, mut bytes) = (Missed::default(), 0);
+            while let Some(row) = rows.try_next().await? {
+                let next = notification(&row);
+                bytes += next.bytes();
+                if missed.notifications.len() == most
+                    || (bytes > max_bytes && !missed.notifications.is_empty())
+                {
+                    missed.passed_over = Some(row.get(9));
+                    break;
+                }
+                missed.notifications.push(next);
+            }
+            missed.notifications.reverse();
+            Ok(missed)
         });
-        Ok(rows.await?.iter().rev().map(notification).collect())
+        missed.await
+    }
+
+    /// Notes of some of a user's that they are not shown any more, up to this one. Whether there may be more.
+    pub async fn pass_over(&self, user: String, sequence: i64) -> Result<bool, DatabaseError> {
+        self.write(PassOver { user, sequence }).await
     }
 
     /// The key that all replicas sign with; the given one if there is none yet.
@@ -187,6 +233,20 @@ impl Change for Marked {
         let bound = self.ids.iter().fold(statement, |statement, id| statement.bind(id.to_string()));
         bound.execute(connection).await?;
         Ok(())
+    }
+}
+
+impl Change for PassOver {
+    type Output = bool;
+    type Refusal = Infallible;
+
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<bool, Refusable<Infallible>> {
+        let text = format!(
+            "UPDATE notifications SET delivered = 1 WHERE sequence IN (SELECT sequence FROM notifications \
+             WHERE user_id = $1 AND delivered = 0 AND sequence <= $2 ORDER BY sequence LIMIT {MAX_AT_ONCE})"
+        );
+        let statement = sqlx::query(AssertSqlSafe(text)).bind(&self.user).bind(self.sequence);
+        Ok(statement.execute(connection).await?.rows_affected() >= MAX_AT_ONCE as u64)
     }
 }
 

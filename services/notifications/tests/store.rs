@@ -90,19 +90,30 @@ async fn what_is_to_be_announced_and_shown_is_known_until_it_is() {
         }
         let numbers =
             |found: Vec<Notification>| -> Vec<String> { found.into_iter().map(|it| it.event_id).collect() };
-        assert_eq!(numbers(store.unannounced(1_003).await.unwrap()), ["0", "1", "2"], "not the youngest");
-        assert_eq!(numbers(store.unannounced(9_999).await.unwrap()), ["0", "1", "2", "4"], "not the old one");
-        assert_eq!(numbers(store.missed("u".to_owned(), 2).await.unwrap()), ["2", "4"], "newest, in order");
+        let unannounced = async |before_ms| numbers(store.unannounced(before_ms, 0).await.unwrap().0);
+        let missed = async |most, max_bytes| store.missed("u".to_owned(), most, max_bytes).await.unwrap();
+        assert_eq!(unannounced(1_003).await, ["0", "1", "2"], "not the youngest");
+        assert_eq!(unannounced(9_999).await, ["0", "1", "2", "4"], "not the old one");
+        assert_eq!(numbers(missed(2, 1 << 20).await.notifications), ["2", "4"], "newest, in order");
+        assert_eq!(numbers(missed(9, 1).await.notifications), ["4"], "one, however large");
         let ids = [0, 2].map(|number| notification("u", number, true).id);
         store.mark(&ids, Mark::Announced).await.unwrap();
         store.mark(&ids[..1], Mark::Delivered).await.unwrap();
-        assert_eq!(numbers(store.unannounced(9_999).await.unwrap()), ["1", "4"]);
-        assert_eq!(numbers(store.missed("u".to_owned(), 100).await.unwrap()), ["1", "2", "4"]);
-        assert_eq!(store.mark_all_read("u".to_owned(), 7).await.unwrap(), 5);
-        assert!(
-            store.missed("u".to_owned(), 100).await.unwrap().is_empty(),
-            "what was read needs no showing"
+        assert_eq!(unannounced(9_999).await, ["1", "4"]);
+        let all = missed(100, 1 << 20).await;
+        assert_eq!(
+            (numbers(all.notifications), all.passed_over),
+            (vec!["1".into(), "2".into(), "4".into()], None)
         );
+        let older = missed(1, 1 << 20).await.passed_over.unwrap();
+        assert!(!store.pass_over("u".to_owned(), older).await.unwrap(), "that was all");
+        assert_eq!(
+            numbers(missed(100, 1 << 20).await.notifications),
+            ["4"],
+            "the others are left to the inbox"
+        );
+        assert_eq!(store.mark_all_read("u".to_owned(), 7).await.unwrap(), 5);
+        assert!(missed(100, 1 << 20).await.notifications.is_empty(), "what was read needs no showing");
         assert!(list(store, "u", true).await.is_empty());
     }
 }

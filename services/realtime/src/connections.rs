@@ -68,7 +68,8 @@ impl Connections {
     {
         let (limits, cut) = (self.limits, self.cut.clone());
         self.running.spawn(async move {
-            let Ok(Some(opened)) = timeout(limits.connect_timeout, upgrade.open()).await else { return };
+            let opening = timeout(limits.connect_timeout, upgrade.open());
+            let Some(Ok(Some(opened))) = cut.run_until_cancelled(opening).await else { return };
             let link = Link::new(opened.socket, limits.outbox_bytes);
             let intake =
                 Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &opened.first_bytes);

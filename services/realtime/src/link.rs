@@ -170,6 +170,16 @@ impl Link {
         self.wake.notify_one();
     }
 
+    /// Has the connection's task look at its session again: what it waits for has changed.
+    pub fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// How much may wait for it, in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Why the connection is to end, if it is.
     pub fn closing(&self) -> Option<CloseReason> {
         self.state.lock().closing

@@ -42,6 +42,15 @@ pub trait Application: Send {
     /// When the client's right to be here ends.
     fn expires_at(&self) -> Option<Instant>;
 
+    /// By when it wants a ping to be sent, if before the next one is due: the answer proves that the client has got what
+    /// was sent before. Looked at after each message and each [`Link::nudge`].
+    fn ping_by(&self) -> Option<Instant> {
+        None
+    }
+
+    /// A ping goes out, behind all that was sent so far.
+    fn pinged(&mut self) {}
+
     /// A ping has been answered.
     fn ponged(&mut self, after: Duration);
 }
@@ -224,7 +233,10 @@ impl<A: Application> SocketIo<A> {
 
     /// When the ping must be answered, or the next be sent.
     fn heartbeat_due(&self) -> Instant {
-        self.pinged_at.map_or(self.ping_at, |sent| sent + self.rules.heartbeat.timeout)
+        match self.pinged_at {
+            Some(sent) => sent + self.rules.heartbeat.timeout,
+            None => self.application.ping_by().map_or(self.ping_at, |wanted| wanted.min(self.ping_at)),
+        }
     }
 }
 
@@ -304,6 +316,7 @@ impl<A: Application> Session for SocketIo<A> {
             }
             self.pinged_at = Some(now);
             self.ping_at = now + self.rules.heartbeat.interval;
+            self.application.pinged();
             self.say(engine::PING);
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.notifications import (
+    KINDS,
     Notifications,
+    authenticated,
     event,
     publish,
     shown,
@@ -122,6 +126,69 @@ def test_an_outage_of_the_database_is_waited_out(
     server.start()
     assert sorted(n["data"]["n"] for n in wait_for_shown(mine, 20)) == list(range(20))
     assert redis_server.entries("platform-events:dlq") == []
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_what_was_sent_to_a_client_that_died_is_shown_at_its_next_connection(
+    sturdy: Notifications, durable_redis: RedisServer, client: Callable[..., SocketIoClient], kind: str
+) -> None:
+    gone = client(sturdy, {"userId": "u"}, kind)
+    publish(durable_redis, event("u", n=0))
+    wait_for_shown(gone, 1)
+    eventually("it to be noted", lambda: "notifications_delivered_total 1\n" in sturdy.get("/metrics")[1])
+    os.kill(gone.pid, signal.SIGSTOP)
+    publish(durable_redis, *(event("u", n=n) for n in range(1, 6)))
+    eventually("all to be sent", lambda: 'notifications_sent_total{kind="live"} 6' in sturdy.get("/metrics")[1])
+    gone.kill()
+    again = client(sturdy, {"userId": "u"}, kind)
+    assert [n["data"]["n"] for n in wait_for_shown(again, 5)] == [1, 2, 3, 4, 5]
+    eventually("that to be noted", lambda: "notifications_delivered_total 6\n" in sturdy.get("/metrics")[1])
+
+
+def test_a_fast_client_that_missed_much_is_not_taken_for_a_slow_one(
+    sturdy: Notifications, durable_redis: RedisServer, client: Callable[..., SocketIoClient]
+) -> None:
+    publish(durable_redis, *(event("u", n=n, much="x" * 30_000) for n in range(60)))
+    eventually("all to be stored", lambda: len(sturdy.inbox("u")) == 60)
+    late = client(sturdy, {"userId": "u"})
+    got = [n["data"]["n"] for n in wait_for_shown(late, 10)]
+    publish(durable_redis, event("u", n=60))
+    late.wait_for("the next one", lambda _: shown(late)[-1]["data"]["n"] == 60)
+    got = [n["data"]["n"] for n in shown(late)]
+    assert got == list(range(got[0], 61)), "the newest, and what came after"
+    assert got[0] > 0, "no more than half of what may wait for a connection"
+    assert not any(said["is"] == "disconnected" for said in late.said)
+    noted = f"notifications_delivered_total {len(got)}\n"
+    eventually("that to be noted", lambda: noted in sturdy.get("/metrics")[1])
+    again = client(sturdy, {"userId": "u"})
+    publish(durable_redis, event("u", n=61))
+    assert [n["data"]["n"] for n in wait_for_shown(again, 1)] == [61], "the older ones are in the inbox"
+
+
+def test_announcements_that_a_replica_could_not_hear_reach_its_clients_all_the_same(
+    durable_redis: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any], client: Callable[..., SocketIoClient]
+) -> None:
+    server = until_end(PostgresServer())
+    settings = {"DATABASE_URL": server.url}
+    cut_off = until_end(Notifications(durable_redis.url, tmp_path, settings))
+    mine = client(cut_off, {"userId": "u"})
+    authenticated(mine)
+    with durable_redis.client() as redis:
+        before = [one["id"] for one in redis.client_list()]
+    other = until_end(Notifications(durable_redis.url, tmp_path, settings))
+    os.kill(cut_off.pid, signal.SIGSTOP)
+    try:
+        with durable_redis.client() as redis:
+            for one in before:
+                redis.client_kill_filter(_id=one)
+        publish(durable_redis, *(event("u", n=n) for n in range(3)))
+        announced = "synapse_notifications_announced_total 3\n"
+        eventually("another to announce them", lambda: announced in other.get("/metrics")[1])
+        with durable_redis.client() as redis:
+            redis.xtrim("synapse:notifications", maxlen=0, approximate=False)
+    finally:
+        os.kill(cut_off.pid, signal.SIGCONT)
+    assert [n["data"]["n"] for n in wait_for_shown(mine, 3)] == [0, 1, 2]
 
 
 def test_an_outage_of_redis_is_waited_out(

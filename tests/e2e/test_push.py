@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,6 +172,63 @@ def test_what_a_push_service_does_not_take_now_is_sent_later(
     assert moments[2] - moments[1] >= 1.9, "when the push service said"
     eventually("the queue to be empty", lambda: queued(service) == 0)
     assert len(push_service.arrived) == 3
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_what_was_taken_is_not_sent_again_whatever_else_the_answer_says(
+    service: Notifications, redis_server: RedisServer, push_service: PushService, cut_off: bool
+) -> None:
+    page = b"<p>thanks</p>" * 10_000
+    headers = {"content-length": str(len(page) + 99)} if cut_off else {}
+    push_service.answer = lambda *_: (201, headers, page)
+    subscribe(service, push_service.browser())
+    publish(redis_server, event("u"))
+    push_service.wait_for(1)
+    eventually("it to be counted as sent", lambda: 'pushes_total{result="sent"} 1' in service.get("/metrics")[1])
+    eventually("the queue to be empty", lambda: queued(service) == 0)
+    # A page with the reason does not hide that the browser has withdrawn.
+    push_service.answer = lambda *_: (410, headers, page)
+    publish(redis_server, event("u"))
+    eventually("it to be forgotten", lambda: 'pushes_total{result="gone"} 1' in service.get("/metrics")[1])
+    assert len(push_service.arrived) == 2
+
+
+def test_endpoints_that_never_answer_hold_up_nobody_elses_pushes(
+    redis_server: RedisServer,
+    tmp_path: Path,
+    database: dict[str, str],
+    push_service: PushService,
+    until_end: Callable[[Any], Any],
+) -> None:
+    few = {"PUSH_CONCURRENCY": "4", "PUSH_TIMEOUT": "2s"}
+    service = until_end(Notifications(redis_server.url, tmp_path, PRIVATE | few | database))
+    end = threading.Event()
+    pits = [push_service.browser(f"pit{n}") for n in range(4)]
+    well = push_service.browser("well")
+
+    def answer(arrived: Arrived, _: int) -> tuple[int, dict[str, str]]:
+        if "pit" in arrived.path:
+            end.wait(60)
+        return 201, {}
+
+    push_service.answer = answer
+    try:
+        for pit in pits:
+            subscribe(service, pit, "greedy")
+        subscribe(service, well)
+        publish(redis_server, *(event("greedy") for _ in range(50)), event("u"))
+        push_service.wait_for(1, well)
+        # Of the fifty to each only one at a time is tried, and that less and less often.
+        assert len(push_service.arrived) <= 4 * 4 + 1
+        by_hand = {"userId": "greedy", "notification": HELLO}
+        with ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(service.ask, "POST", "/push/send", by_hand) for _ in range(8)]
+            publish(redis_server, event("u"))
+            push_service.wait_for(2, well)
+            statuses = {one.result()[0] for one in asked}
+        assert statuses == {200, 429}, "so many at a time"
+    finally:
+        end.set()
 
 
 def test_what_waits_is_sent_after_a_restart(

@@ -90,6 +90,15 @@ class Client:
             per_stream.setdefault(event["stream"], []).append(event["id"])
         return per_stream
 
+    @property
+    def pid(self) -> int:
+        """Its process, to be paused."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Ends it without a word."""
+        self._process.kill()
+
     def close(self) -> None:
         """Ends it."""
         self._process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import threading
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-Answer = tuple[int, dict[str, str]]
-"""A status and headers."""
+Answer = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
+"""A status, headers, and a body if there is one."""
 
 
 def base64url(data: bytes) -> str:
@@ -78,11 +79,16 @@ class PushService:
                 with lock:
                     before = sum(other.path == one.path for other in service.arrived)
                     service.arrived.append(one)
-                status, headers = service.answer(one, before)
+                status, headers, *rest = service.answer(one, before)
+                text = rest[0] if rest else b""
                 self.send_response(status)
-                for name, value in {"content-length": "0", **headers}.items():
+                for name, value in {"content-length": str(len(text)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                with contextlib.suppress(OSError):
+                    self.wfile.write(text)
+                if int(headers.get("content-length", len(text))) != len(text):
+                    self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Says nothing."""

@@ -67,7 +67,7 @@ pub async fn start(settings: Settings, service: Service) -> Result<Router, Start
         None if store.is_alone() => Some(VapidKey::in_directory(&settings.data_dir)?),
         given => given,
     };
-    let sender = Arc::new(Sender::new(settings.push, settings.contact.clone(), key, store.clone())?);
+    let sender = Arc::new(Sender::new(settings.push, settings.contact.clone(), key, store.clone()));
     let (marks, unwritten) = Marks::new();
     let announcer = Announcer::new(service.common.redis.clone(), marks.clone());
     let platform = Platform::new(settings, store.clone(), Feed::new(marks), sender, &service);

@@ -66,7 +66,7 @@ pub fn describe() {
     describe_counter!("synapse_notifications_push_retries_total", "Pushes that are tried again");
     describe_counter!(
         "synapse_notifications_subscriptions_removed_total",
-        "Subscriptions that the push service no longer knows"
+        "Subscriptions that the push service no longer knows, or to which sending failed for 30 days"
     );
     describe_gauge!("synapse_notifications_unannounced", "Notifications that are to be announced");
     describe_gauge!("synapse_notifications_push_queue", "Pushes that are to be sent");
@@ -147,8 +147,10 @@ pub(crate) fn push_retried() {
     counter!("synapse_notifications_push_retries_total").increment(1);
 }
 
-pub(crate) fn subscription_removed() {
-    counter!("synapse_notifications_subscriptions_removed_total").increment(1);
+pub(crate) fn subscriptions_removed(count: u64) {
+    if count > 0 {
+        counter!("synapse_notifications_subscriptions_removed_total").increment(count);
+    }
 }
 
 pub(crate) fn tables(gauges: Gauges, now_ms: i64) {

@@ -16,7 +16,7 @@ use synapse_realtime::{
     connections::Connections,
     driver::{Ending, drive},
     hub::Room,
-    limits::AddressPermit,
+    limits::{AddressPermit, Limit},
     socketio::{
         engine::Heartbeat,
         session::{Rules, SocketIo},
@@ -61,6 +61,8 @@ pub struct Platform {
     pub bodies: Bodies,
     /// The process around it.
     pub service: Service,
+    /// Requests to push, by user.
+    pub(crate) pushing: Limit<String>,
     pub(crate) connections: Connections,
 }
 
@@ -91,6 +93,7 @@ impl Platform {
     ) -> Arc<Self> {
         Arc::new(Self {
             connections: Connections::new(settings.limits),
+            pushing: Limit::default(),
             bodies: Bodies::new(BODY_BYTES, BODIES_BYTES),
             service: service.clone(),
             settings,

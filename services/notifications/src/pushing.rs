@@ -6,14 +6,10 @@ use axum::{
     Json,
     extract::{Path, Request, State, rejection::PathRejection},
 };
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize as _;
 use serde_json::Value;
-use synapse_chassis::{
-    error::ApiError,
-    identity::Identity,
-    request::{Query, parse},
-};
+use synapse_chassis::{error::ApiError, identity::Identity, request::parse};
 use tokio::task::JoinSet;
 
 mod forms;
@@ -27,12 +23,18 @@ use crate::{
     inbox::{Shown, check_user},
     metrics,
     platform::Platform,
-    push::{message::Wanted, queue::forget_if_gone, sender::PushError},
+    push::{
+        message::{LIFE, Wanted},
+        queue::forget_if_gone,
+        sender::PushError,
+    },
     store::{self, Subscription},
 };
 
 /// How many subscriptions one request may push to.
 const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 100;
+/// How many requests to push one user may have at a time.
+const MAX_REQUESTS_OF_USER: usize = 4;
 /// How many notifications `GET /push/{userId}` gives.
 const LISTED: u32 = 100;
 
@@ -43,11 +45,9 @@ const LISTED: u32 = 100;
 )]
 pub(crate) async fn status(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Connected>, ApiError> {
     platform.require(&headers).await?;
-    Query::read(uri.query(), &[])?;
     let timestamp = format!("{:.3}", jiff::Timestamp::now());
     Ok(Json(Connected { status: "ok", connections: platform.feed.hub.room_count(), timestamp }))
 }
@@ -57,11 +57,7 @@ pub(crate) async fn status(
     get, path = "/push/vapid-key", operation_id = "vapid_key", tag = "push",
     responses((status = 200, description = "the key", body = PublicKey)),
 )]
-pub(crate) async fn vapid_key(
-    State(platform): State<Arc<Platform>>,
-    uri: Uri,
-) -> Result<Json<PublicKey>, ApiError> {
-    Query::read(uri.query(), &[])?;
+pub(crate) async fn vapid_key(State(platform): State<Arc<Platform>>) -> Result<Json<PublicKey>, ApiError> {
     Ok(Json(PublicKey { public_key: platform.sender.key().await?.public() }))
 }
 
@@ -73,10 +69,9 @@ pub(crate) async fn vapid_key(
 )]
 pub(crate) async fn subscribe(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     request: Request,
 ) -> Result<Json<Kept>, ApiError> {
-    let (identity, body) = body_of(&platform, uri, request).await?;
+    let (identity, body) = body_of(&platform, request).await?;
     let (user, subscription) = user_and_subscription(&body, &identity)?;
     platform.sender.check(&subscription).map_err(|error| ApiError::bad_field("subscription", error))?;
     let endpoint = subscription.endpoint.clone();
@@ -97,17 +92,16 @@ pub(crate) async fn subscribe(
 )]
 pub(crate) async fn unsubscribe(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     request: Request,
 ) -> Result<Json<Kept>, ApiError> {
-    let (identity, body) = body_of(&platform, uri, request).await?;
+    let (identity, body) = body_of(&platform, request).await?;
     let missing = || ApiError::bad_request("invalid_request", "userId and subscription are required");
     let user = user_of(&body, &identity)?.ok_or_else(missing)?;
     let endpoint = match &body.subscription {
         Value::Null => return Err(missing()),
         subscription => text_at(subscription, "endpoint").ok_or_else(invalid_subscription)?,
     };
-    platform.store.unsubscribe(Some(user.clone()), endpoint).await?;
+    platform.store.unsubscribe(user.clone(), endpoint).await?;
     let message = "Subscription removed successfully";
     Ok(Json(Kept { success: true, message, user_id: user, subscription: None }))
 }
@@ -120,33 +114,31 @@ pub(crate) async fn unsubscribe(
 )]
 pub(crate) async fn send(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     request: Request,
 ) -> Result<Json<Sent>, ApiError> {
-    let (identity, body) = body_of(&platform, uri, request).await?;
+    let (identity, body) = body_of(&platform, request).await?;
     let missing = || ApiError::bad_request("invalid_request", "userId and notification are required");
     let user = user_of(&body, &identity)?.ok_or_else(missing)?;
     let payload = payload_of(&body)?.ok_or_else(missing)?;
+    let who = identity.user.clone().unwrap_or_else(|| user.clone());
+    let _place = platform.pushing.acquire(who, MAX_REQUESTS_OF_USER).ok_or_else(|| {
+        let message =
+            format!("{MAX_REQUESTS_OF_USER} pushes of this user are on their way; wait for one of them");
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_pushes", message)
+    })?;
     let subscriptions = match &body.subscription {
         Value::Null => platform.store.subscriptions(user).await?,
         subscription => vec![subscription_of(subscription)?],
     };
-    let mut error = None;
-    let (mut taken, mut gone) = (0, 0);
-    for result in send_all(&platform, subscriptions, payload).await {
-        match result {
-            Ok(()) => taken += 1,
-            Err(problem) => {
-                gone += usize::from(matches!(problem, PushError::Gone(_)));
-                error = Some(problem.to_string());
-            }
-        }
-    }
-    if taken > 0 {
+    let results = send_all(&platform, subscriptions, payload).await;
+    if results.iter().any(Result::is_ok) {
         return Ok(Json(Sent { success: true, error: None, should_remove: None }));
     }
-    let error = error.unwrap_or_else(|| "the user has no subscription".to_owned());
-    Ok(Json(Sent { success: false, error: Some(error), should_remove: (gone > 0).then_some(true) }))
+    let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    let all_gone = !errors.is_empty() && errors.iter().all(|error| matches!(error, PushError::Gone(_)));
+    let error = errors.iter().find(|error| !matches!(error, PushError::Gone(_))).or(errors.first());
+    let error = error.map_or_else(|| "the user has no subscription".to_owned(), PushError::to_string);
+    Ok(Json(Sent { success: false, error: Some(error), should_remove: all_gone.then_some(true) }))
 }
 
 /// Pushes to many now, once (scope `notifications:all`).
@@ -157,10 +149,9 @@ pub(crate) async fn send(
 )]
 pub(crate) async fn send_multiple(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     request: Request,
 ) -> Result<Json<SentToMany>, ApiError> {
-    let (identity, body) = body_of(&platform, uri, request).await?;
+    let (identity, body) = body_of(&platform, request).await?;
     identity.must_have(SCOPE)?;
     let missing = || ApiError::bad_request("invalid_request", "subscriptions and notification are required");
     let payload = payload_of(&body)?.ok_or_else(missing)?;
@@ -184,10 +175,9 @@ pub(crate) async fn send_multiple(
 )]
 pub(crate) async fn validate(
     State(platform): State<Arc<Platform>>,
-    uri: Uri,
     request: Request,
 ) -> Result<Json<Valid>, ApiError> {
-    let (_, body) = body_of(&platform, uri, request).await?;
+    let (_, body) = body_of(&platform, request).await?;
     if !body.subscription.is_object() {
         return Err(ApiError::bad_request("invalid_request", "subscription is required: an object"));
     }
@@ -205,11 +195,9 @@ pub(crate) async fn validate(
 pub(crate) async fn of_user(
     State(platform): State<Arc<Platform>>,
     user: Result<Path<String>, PathRejection>,
-    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Json<Vec<Shown>>, ApiError> {
     let identity = platform.require(&headers).await?;
-    Query::read(uri.query(), &[])?;
     let Path(user) = user.map_err(|error| ApiError::bad_field("userId", error.body_text()))?;
     check_user("userId", &user)?;
     identity.must_be(&user, SCOPE)?;
@@ -219,9 +207,8 @@ pub(crate) async fn of_user(
 
 // === what requests say ===
 
-async fn body_of(platform: &Platform, uri: Uri, request: Request) -> Result<(Identity, Body), ApiError> {
+async fn body_of(platform: &Platform, request: Request) -> Result<(Identity, Body), ApiError> {
     let identity = platform.require(request.headers()).await?;
-    Query::read(uri.query(), &[])?;
     let received = platform.bodies.json(request).await?;
     let body: Value = parse(&received.bytes)?;
     if !body.is_object() {
@@ -240,8 +227,8 @@ fn user_of(body: &Body, identity: &Identity) -> Result<Option<String>, ApiError>
     let user = match UserId::deserialize(&body.user_id) {
         Ok(UserId::Text(user)) if user.is_empty() => return Ok(None),
         Ok(UserId::Text(user)) => user,
-        Ok(UserId::Number(user)) => user.to_string(),
-        Err(_) => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
+        Ok(UserId::Number(user)) if user.is_i64() || user.is_u64() => user.to_string(),
+        _ => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
     };
     check_user("userId", &user)?;
     identity.must_be(&user, SCOPE)?;
@@ -298,7 +285,7 @@ async fn send_all(
     for subscription in subscriptions {
         let (platform, payload) = (platform.clone(), payload.clone());
         sending.spawn(async move {
-            let result = platform.sender.send(&subscription, &payload).await;
+            let result = platform.sender.send_for_request(&subscription, &payload, LIFE).await;
             metrics::pushed(match &result {
                 Ok(()) => "sent",
                 Err(PushError::Gone(_)) => "gone",

@@ -16,22 +16,36 @@ mod pushes;
 mod subscriptions;
 
 pub use inbox::{Gauges, Listed, Query, ReadRefusal};
-pub use pushes::{Fate, Push};
+pub use pushes::{Fate, MAX_WAITING, Push, Settled};
 pub use subscriptions::{MAX_SUBSCRIPTIONS, Subscription};
 
 /// The tables and how they came to be.
 pub const SCHEMA: Schema = Schema {
     name: "synapse_notifications",
-    sqlite: &[MigrationFile {
-        version: 1,
-        description: "notifications, subscriptions, pushes",
-        sql: include_str!("../migrations/sqlite/1-notifications.sql"),
-    }],
-    postgres: &[MigrationFile {
-        version: 1,
-        description: "notifications, subscriptions, pushes",
-        sql: include_str!("../migrations/postgres/1-notifications.sql"),
-    }],
+    sqlite: &[
+        MigrationFile {
+            version: 1,
+            description: "notifications, subscriptions, pushes",
+            sql: include_str!("../migrations/sqlite/1-notifications.sql"),
+        },
+        MigrationFile {
+            version: 2,
+            description: "failing subscriptions",
+            sql: include_str!("../migrations/sqlite/2-failing-subscriptions.sql"),
+        },
+    ],
+    postgres: &[
+        MigrationFile {
+            version: 1,
+            description: "notifications, subscriptions, pushes",
+            sql: include_str!("../migrations/postgres/1-notifications.sql"),
+        },
+        MigrationFile {
+            version: 2,
+            description: "failing subscriptions",
+            sql: include_str!("../migrations/postgres/2-failing-subscriptions.sql"),
+        },
+    ],
 };
 /// How many are changed by one statement.
 const MAX_AT_ONCE: usize = 500;

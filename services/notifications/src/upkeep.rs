@@ -10,6 +10,8 @@ use crate::{metrics, notification::now_ms, platform::Platform};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How many looks there are from one removal to the next.
 const LOOKS_PER_REMOVAL: u32 = 60;
+/// For how long a subscription may fail without a success in between: 30 days.
+const FAILING_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// Removes and counts, until the service leaves.
 pub async fn run(platform: Arc<Platform>) {
@@ -33,8 +35,15 @@ pub async fn run(platform: Arc<Platform>) {
     }
 }
 
-/// Removes all that are older than they are kept, some at a time.
+/// Removes all that are older than they are kept, some at a time, and subscriptions that nothing reaches any more.
 async fn remove(platform: &Platform) {
+    match platform.store.remove_failing(now_ms() - FAILING_MS).await {
+        Ok(removed) => metrics::subscriptions_removed(removed),
+        Err(error) => {
+            metrics::database_failed("remove");
+            tracing::debug!(%error, "subscriptions that fail can't be removed");
+        }
+    }
     let kept_ms = i64::try_from(platform.settings.retention.as_millis()).unwrap_or(i64::MAX);
     let before_ms = now_ms().saturating_sub(kept_ms);
     loop {

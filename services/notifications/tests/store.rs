@@ -9,7 +9,7 @@ use synapse_chassis::settings::Environment;
 use synapse_database::{Database, DatabaseSettings};
 use synapse_notifications::{
     notification::Notification,
-    store::{Fate, Mark, PushOf, Query, SCHEMA, Store, Subscription},
+    store::{Fate, MAX_WAITING, Mark, Push, PushOf, Query, SCHEMA, Settled, Store, Subscription},
 };
 use synapse_test_support::PostgresServer;
 use tempfile::TempDir;
@@ -54,6 +54,10 @@ fn notification(user: &str, number: u32, is_live: bool) -> Notification {
 
 fn subscription(name: &str) -> Subscription {
     Subscription { endpoint: name.to_owned(), p256dh: "p".to_owned(), auth: "a".to_owned() }
+}
+
+fn settled(push: &Push, fate: Fate, failed: Option<(i64, i64)>) -> Settled {
+    Settled { sequence: push.sequence, endpoint: push.to.endpoint.clone(), fate, failed }
 }
 
 fn push() -> PushOf {
@@ -125,20 +129,84 @@ async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
             store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
         }
         store.insert(notification("u", 0, true), Some(push())).await.unwrap();
-        assert_eq!(store.next_push_ms().await.unwrap(), Some(1_000));
-        assert!(store.take_pushes(999, 5_000, 10).await.unwrap().is_empty(), "not due yet");
-        let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2))).await;
+        assert_eq!(store.next_push_ms(&[]).await.unwrap(), Some(1_000));
+        assert!(store.take_pushes(999, 5_000, 10, vec![]).await.unwrap().is_empty(), "not due yet");
+        let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2, vec![]))).await;
         let taken: Vec<_> = takers.into_iter().flat_map(Result::unwrap).collect();
         let endpoints: HashSet<_> = taken.iter().map(|push| push.to.endpoint.clone()).collect();
         assert_eq!((taken.len(), endpoints.len()), (4, 4), "each by one");
-        store.settle_push(taken[0].sequence, Fate::Over).await.unwrap();
-        store.settle_push(taken[1].sequence, Fate::Again { due_ms: 3_000 }).await.unwrap();
-        assert_eq!(store.take_pushes(3_000, 9_000, 10).await.unwrap()[0].attempts, 1);
-        assert_eq!(store.take_pushes(5_000, 9_000, 10).await.unwrap().len(), 2, "nothing was heard of those");
+        let take = async |now_ms| store.take_pushes(now_ms, 9_000, 10, vec![]).await;
+        store.settle_push(settled(&taken[0], Fate::Over, None)).await.unwrap();
+        store.settle_push(settled(&taken[1], Fate::Again { due_ms: 3_000 }, None)).await.unwrap();
+        assert_eq!(take(3_000).await.unwrap()[0].attempts, 1);
+        assert_eq!(take(5_000).await.unwrap().len(), 2, "nothing was heard of those");
         let gone = taken[2].to.endpoint.clone();
-        assert!(store.unsubscribe(Some("u".to_owned()), gone.clone()).await.unwrap());
-        assert!(!store.unsubscribe(None, gone).await.unwrap(), "it was forgotten already");
-        assert_eq!(store.take_pushes(9_000, 9_999, 10).await.unwrap().len(), 2, "nor is it sent to");
+        assert!(store.unsubscribe("u".to_owned(), gone.clone()).await.unwrap());
+        assert!(!store.forget(subscription(&gone)).await.unwrap(), "it was forgotten already");
+        assert_eq!(take(9_000).await.unwrap().len(), 2, "nor is it sent to");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_fails_rests_with_all_that_waits_for_it() {
+    for Bench { store, .. } in &both().await {
+        for name in ["slow", "well"] {
+            store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
+        }
+        let insert = async |number| store.insert(notification("u", number, true), Some(push())).await.unwrap();
+        insert(0).await;
+        insert(1).await;
+        let take = async |now_ms, but: Vec<String>| store.take_pushes(now_ms, 50_000, 10, but).await.unwrap();
+        assert_eq!(take(2_000, vec!["slow".to_owned(), "well".to_owned()]).await.len(), 0, "both are busy");
+        assert_eq!(store.next_push_ms(&["slow".to_owned(), "well".to_owned()]).await.unwrap(), None);
+        let taken = take(2_000, vec!["well".to_owned()]).await;
+        assert!(taken.len() == 2 && taken.iter().all(|push| push.to.endpoint == "slow" && push.failures == 0));
+        let failed = settled(&taken[0], Fate::Again { due_ms: 9_000 }, Some((2_000, 9_000)));
+        store.settle_push(failed).await.unwrap();
+        store.put_back(vec![taken[1].sequence], 9_000).await.unwrap();
+        insert(2).await;
+        let due: Vec<_> = take(8_999, vec![]).await.into_iter().map(|push| push.to.endpoint).collect();
+        assert_eq!(due, ["well"; 3], "what comes meanwhile waits too");
+        let taken = take(9_000, vec![]).await;
+        let (attempts, failures): (Vec<_>, Vec<_>) =
+            taken.iter().map(|push| (push.attempts, push.failures)).unzip();
+        assert_eq!((attempts, failures), (vec![1, 0, 0], vec![1; 3]), "only one of them was tried");
+        store.settle_push(settled(&taken[0], Fate::Sent, None)).await.unwrap();
+        insert(3).await;
+        assert_eq!(take(10_000, vec![]).await[0].failures, 0, "it is well again");
+        assert_eq!(store.remove_failing(99_000).await.unwrap(), 0);
+        store.settle_push(settled(&taken[1], Fate::Over, Some((10_000, 11_000)))).await.unwrap();
+        assert_eq!(store.remove_failing(10_000).await.unwrap(), 0, "not for so long");
+        assert_eq!(store.remove_failing(10_001).await.unwrap(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_whoever_has_a_browser_now_and_did_not_have_it_then() {
+    for Bench { store, .. } in &both().await {
+        store.subscribe("old".to_owned(), subscription("shared")).await.unwrap();
+        store.insert(notification("old", 0, true), Some(push())).await.unwrap();
+        let taken = store.take_pushes(2_000, 3_000, 10, vec![]).await.unwrap();
+        store.subscribe("new".to_owned(), subscription("shared")).await.unwrap();
+        // One that was being tried meanwhile comes back, and is not sent to the new user.
+        store.settle_push(settled(&taken[0], Fate::Again { due_ms: 2_500 }, None)).await.unwrap();
+        assert_eq!(store.take_pushes(9_000, 9_999, 10, vec![]).await.unwrap().len(), 0);
+        let renewed = Subscription { p256dh: "q".to_owned(), ..subscription("shared") };
+        store.subscribe("new".to_owned(), renewed.clone()).await.unwrap();
+        assert!(!store.forget(subscription("shared")).await.unwrap(), "a late answer about the old keys");
+        assert!(store.forget(renewed).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_so_many_pushes_wait_for_a_subscription() {
+    for Bench { store, .. } in &both().await {
+        store.subscribe("u".to_owned(), subscription("e")).await.unwrap();
+        let mut queued = 0;
+        for number in 0..u32::try_from(MAX_WAITING).unwrap() + 5 {
+            queued += store.insert(notification("u", number, true), Some(push())).await.unwrap().pushes;
+        }
+        assert_eq!(queued, u64::try_from(MAX_WAITING).unwrap());
     }
 }
 

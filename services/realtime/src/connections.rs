@@ -51,7 +51,7 @@ impl Connections {
 
     /// A place for one more connection of an address; `None` if it has too many.
     pub fn place_for(&self, address: IpAddr) -> Option<AddressPermit> {
-        self.addresses.acquire(address, self.limits.max_connections_per_address)
+        self.addresses.acquire(address.to_canonical(), self.limits.max_connections_per_address)
     }
 
     /// Serves a connection by `converse`, once its handshake has been answered; holds its `place` until it has ended,

@@ -1,7 +1,8 @@
 //! How much one client or one address may do.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,40 +36,52 @@ impl RateLimit {
     }
 }
 
-/// Counts the connections of each address.
-#[derive(Clone, Debug, Default)]
-pub struct AddressLimit {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+/// Counts what each has at a time: an address its connections, a user its requests.
+#[derive(Clone, Debug)]
+pub struct Limit<K> {
+    counts: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-/// One connection's place under an [`AddressLimit`]; given back when dropped.
+/// One place under a [`Limit`]; given back when dropped.
 #[derive(Debug)]
-pub struct AddressPermit {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
+pub struct Permit<K: Hash + Eq> {
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+    key: K,
 }
 
-impl AddressLimit {
-    /// A place for one more connection of this address; `None` if it has `limit` already. 0 is no limit.
-    pub fn acquire(&self, address: IpAddr, limit: usize) -> Option<AddressPermit> {
-        let address = address.to_canonical();
-        let mut counts = self.counts.lock();
-        let count = counts.entry(address).or_default();
-        if limit != 0 && *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(AddressPermit { counts: self.counts.clone(), address })
+/// Connections of an address.
+pub type AddressLimit = Limit<IpAddr>;
+/// One connection's place.
+pub type AddressPermit = Permit<IpAddr>;
+
+impl<K> Default for Limit<K> {
+    fn default() -> Self {
+        Self { counts: Arc::default() }
     }
 }
 
-impl Drop for AddressPermit {
+impl<K: Hash + Eq + Clone> Limit<K> {
+    /// A place for one more; `None` if there are `limit` already. 0 is no limit.
+    pub fn acquire(&self, key: K, limit: usize) -> Option<Permit<K>> {
+        let mut counts = self.counts.lock();
+        match counts.entry(key.clone()) {
+            Entry::Occupied(count) if limit != 0 && *count.get() >= limit => return None,
+            Entry::Occupied(mut count) => *count.get_mut() += 1,
+            Entry::Vacant(vacant) => {
+                vacant.insert(1);
+            }
+        }
+        Some(Permit { counts: self.counts.clone(), key })
+    }
+}
+
+impl<K: Hash + Eq> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
+        if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(&self.key);
             }
         }
     }

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use p256::PublicKey;
-use synapse_chassis::outgoing::{OutgoingError, Tls, USER_AGENT, exchange};
+use synapse_chassis::outgoing::{Tls, USER_AGENT, exchange_for_status};
 use synapse_database::DatabaseError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,10 +22,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 use web_push_native::Auth;
 
-use super::{
-    address::{self, AddressError},
-    message::LIFE,
-};
+use super::address::{self, AddressError};
 use crate::{
     settings::PushSettings,
     store::{Store, Subscription},
@@ -34,8 +31,8 @@ use crate::{
 
 /// Bytes of the secret shared with a browser.
 const AUTH_BYTES: usize = 16;
-/// What is read of a push service's answer.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// What is read of a push service's answer, and for how long once its status is known.
+const ANSWER: (usize, Duration) = (1 << 10, Duration::from_secs(1));
 
 /// A subscription that has been looked at: where to and with which keys.
 #[derive(Clone, Debug)]
@@ -84,6 +81,9 @@ pub enum PushError {
         /// When to come back, if it says so.
         after: Option<Duration>,
     },
+    /// Requests push more than we send at once.
+    #[error("too many pushes are being sent; try again soon")]
+    Busy,
     /// Nobody wants it any more.
     #[error("the push could not be sent while somebody wanted it")]
     TooLate,
@@ -98,19 +98,21 @@ pub enum PushError {
 impl PushError {
     /// Whether it may be taken later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Later { .. } | Self::Unreachable(_) | Self::Own(_))
+        matches!(self, Self::Later { .. } | Self::Unreachable(_) | Self::Own(_) | Self::Busy)
     }
 }
 
-/// Sends pushes, so many at once.
+/// Sends pushes.
 #[derive(Debug)]
 pub struct Sender {
     settings: PushSettings,
     contact: String,
     store: Store,
     key: OnceCell<VapidKey>,
-    tls: Tls,
-    at_once: Semaphore,
+    /// Read when it is needed first: without a push nobody needs certificate authorities.
+    tls: OnceCell<Tls>,
+    /// Places for pushes that requests ask for; those of notifications have their own.
+    for_requests: Semaphore,
 }
 
 impl Target {
@@ -131,20 +133,15 @@ fn standard(text: &str) -> String {
 
 impl Sender {
     /// With this key, or else the one that is kept in the database, once it answers.
-    pub fn new(
-        settings: PushSettings,
-        contact: String,
-        key: Option<VapidKey>,
-        store: Store,
-    ) -> Result<Self, OutgoingError> {
-        Ok(Self {
-            at_once: Semaphore::new(settings.concurrency),
+    pub fn new(settings: PushSettings, contact: String, key: Option<VapidKey>, store: Store) -> Self {
+        Self {
+            for_requests: Semaphore::new(settings.concurrency),
             key: OnceCell::new_with(key),
-            tls: Tls::new()?,
+            tls: OnceCell::new(),
             settings,
             contact,
             store,
-        })
+        }
     }
 
     /// The key by which push services know us.
@@ -162,10 +159,21 @@ impl Sender {
         Target::of(subscription, self.settings.allow_private)
     }
 
-    /// Sends a payload.
-    pub async fn send(&self, to: &Subscription, payload: &str) -> Result<(), PushError> {
+    /// Sends a payload that a request asks for, once there is a place for it.
+    pub async fn send_for_request(
+        &self,
+        to: &Subscription,
+        payload: &str,
+        life: Duration,
+    ) -> Result<(), PushError> {
+        let place = timeout(self.settings.timeout, self.for_requests.acquire()).await;
+        let _place = place.map_err(|_| PushError::Busy)?;
+        self.send(to, payload, life).await
+    }
+
+    /// Sends a payload, of which a push service need not keep anything for longer than its `life`.
+    pub async fn send(&self, to: &Subscription, payload: &str, life: Duration) -> Result<(), PushError> {
         let target = self.check(to)?;
-        let _permit = self.at_once.acquire().await;
         let key = self.key().await.map_err(|error| PushError::Own(error.to_string()))?;
         let body =
             web_push_native::encrypt(payload.as_bytes().to_vec(), &target.p256dh, &Auth::from(target.auth));
@@ -180,7 +188,7 @@ impl Sender {
             .header(header::AUTHORIZATION, authorization)
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::CONTENT_ENCODING, "aes128gcm")
-            .header("ttl", LIFE.as_secs())
+            .header("ttl", life.as_millis().div_ceil(1_000).to_string())
             .header("urgency", "high")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| PushError::Own(error.to_string()))?;
@@ -204,7 +212,9 @@ impl Sender {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host)
             .map_err(|_| InvalidSubscription::Endpoint(AddressError::NotAnEndpoint))?;
-        finish(self.tls.0.connect(name, stream).await.map_err(unreachable)?, request).await
+        let tls = self.tls.get_or_try_init(async || Tls::new()).await;
+        let tls = tls.map_err(|error| PushError::Own(error.to_string()))?;
+        finish(tls.0.connect(name, stream).await.map_err(unreachable)?, request).await
     }
 }
 
@@ -212,7 +222,7 @@ async fn finish<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answer = exchange(stream, request, MAX_ANSWER_BYTES).await;
+    let answer = exchange_for_status(stream, request, ANSWER.0, ANSWER.1).await;
     answer.map_err(|error| PushError::Unreachable(error.to_string()))
 }
 

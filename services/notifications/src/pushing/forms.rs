@@ -31,7 +31,8 @@ pub(crate) struct Keys {
 #[serde(untagged)]
 pub(crate) enum UserId {
     Text(String),
-    Number(i64),
+    #[schema(value_type = i64)]
+    Number(serde_json::Number),
 }
 
 /// A user's subscription.

@@ -24,9 +24,19 @@ impl Store {
         self.write(Subscribe { user, subscription }).await
     }
 
-    /// Forgets a subscription, and what was to be sent there; of any user if none is given. Whether it was there.
-    pub async fn unsubscribe(&self, user: Option<String>, endpoint: String) -> Result<bool, DatabaseError> {
+    /// Forgets a subscription of a user, and what was to be sent there. Whether it was there.
+    pub async fn unsubscribe(&self, user: String, endpoint: String) -> Result<bool, DatabaseError> {
         self.write(Unsubscribe { user, endpoint }).await
+    }
+
+    /// Forgets this very subscription, whoever has it; one that was renewed meanwhile stays. Whether it was there.
+    pub async fn forget(&self, subscription: Subscription) -> Result<bool, DatabaseError> {
+        self.write(Forget(subscription)).await
+    }
+
+    /// Forgets subscriptions to which sending has failed since before a moment, without a success in between.
+    pub async fn remove_failing(&self, since_ms: i64) -> Result<u64, DatabaseError> {
+        self.write(RemoveFailing { since_ms }).await
     }
 
     /// The subscriptions of a user, oldest first.
@@ -91,7 +101,7 @@ impl Change for Subscribe {
 }
 
 struct Unsubscribe {
-    user: Option<String>,
+    user: String,
     endpoint: String,
 }
 
@@ -100,18 +110,44 @@ impl Change for Unsubscribe {
     type Refusal = Infallible;
 
     async fn apply(&self, connection: &mut AnyConnection) -> Result<bool, Refusable<Infallible>> {
-        let mut removed = 0;
-        for (table, text) in [
-            ("subscriptions", "DELETE FROM subscriptions WHERE endpoint = $1 AND (user_id = $2 OR $3 = 1)"),
-            ("pushes", "DELETE FROM pushes WHERE endpoint = $1 AND (user_id = $2 OR $3 = 1)"),
-        ] {
-            let statement = sqlx::query(text).bind(&self.endpoint);
-            let statement = statement.bind(self.user.as_deref().unwrap_or_default().to_owned());
-            let done = statement.bind(i64::from(self.user.is_none())).execute(&mut *connection).await?;
-            if table == "subscriptions" {
-                removed = done.rows_affected();
-            }
+        let text = "DELETE FROM subscriptions WHERE endpoint = $1 AND user_id = $2";
+        let removed =
+            sqlx::query(text).bind(&self.endpoint).bind(&self.user).execute(&mut *connection).await?;
+        let text = "DELETE FROM pushes WHERE endpoint = $1 AND user_id = $2";
+        sqlx::query(text).bind(&self.endpoint).bind(&self.user).execute(connection).await?;
+        Ok(removed.rows_affected() > 0)
+    }
+}
+
+struct Forget(Subscription);
+
+impl Change for Forget {
+    type Output = bool;
+    type Refusal = Infallible;
+
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<bool, Refusable<Infallible>> {
+        let Subscription { endpoint, p256dh, auth } = &self.0;
+        let text = "DELETE FROM subscriptions WHERE endpoint = $1 AND p256dh = $2 AND auth = $3";
+        let removed =
+            sqlx::query(text).bind(endpoint).bind(p256dh).bind(auth).execute(&mut *connection).await?;
+        if removed.rows_affected() > 0 {
+            let text = "DELETE FROM pushes WHERE endpoint = $1";
+            sqlx::query(text).bind(endpoint).execute(connection).await?;
         }
-        Ok(removed > 0)
+        Ok(removed.rows_affected() > 0)
+    }
+}
+
+struct RemoveFailing {
+    since_ms: i64,
+}
+
+impl Change for RemoveFailing {
+    type Output = u64;
+    type Refusal = Infallible;
+
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Infallible>> {
+        let text = "DELETE FROM subscriptions WHERE failing_since_ms > 0 AND failing_since_ms < $1";
+        Ok(sqlx::query(text).bind(self.since_ms).execute(connection).await?.rows_affected())
     }
 }

@@ -173,6 +173,7 @@ def test_pages_are_bounded_in_bytes(tasks: Tasks) -> None:
         ("POST", "/tasks", {"userId": "u\0", "taskData": {}}, "userId"),
         ("POST", "/tasks", {"taskId": "x" * 300, "userId": "u", "taskData": {}}, "taskId"),
         ("POST", "/tasks", {"userId": "u", "taskData": {"status": "done"}}, "taskData.status"),
+        ("POST", "/tasks", {"userId": "u", "taskData": {"number": 1 << 64}}, "taskData"),
         ("PUT", "/tasks/none", {"userId": "u", "changes": {}}, "id"),
         ("PUT", "/tasks/t", {"userId": "u", "changes": [1]}, "changes"),
         ("PUT", "/tasks/t", {"userId": "u", "changes": {"tags": {"a": ["\0"]}}}, "changes.tags"),

@@ -4,7 +4,7 @@
 //!
 //! * [`settings`]: variables and flags, each checked before any port is bound.
 //! * [`identity`]: who is asking, and which requests are let in at all.
-//! * [`request`]: what clients may write in queries and bodies.
+//! * [`request`]: what clients may write in queries and bodies. [`integers`]: those that can't be held.
 //! * [`outgoing`]: requests to others.
 //! * [`error`]: errors as a client of the HTTP face sees them.
 //! * [`openapi`]: what the descriptions of all services have in common.
@@ -19,6 +19,7 @@
 pub mod error;
 pub mod health;
 pub mod identity;
+pub mod integers;
 pub mod openapi;
 pub mod outgoing;
 pub mod request;

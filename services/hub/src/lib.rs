@@ -13,7 +13,6 @@ pub mod dead_letters;
 pub mod gauges;
 pub mod guard;
 pub mod hub;
-pub mod integers;
 pub mod jobs;
 pub mod messages;
 pub mod metrics;

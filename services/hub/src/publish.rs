@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use synapse_chassis::{
     error::ApiError,
+    integers,
     request::{Query, parse},
 };
 use synapse_rs::{
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     hub::Hub,
-    integers, metrics,
+    metrics,
     request::{Names, check_writable},
 };
 
@@ -111,10 +112,7 @@ pub async fn publish(
         Err(invalid) => return Ok(invalid),
     };
     if let Some(found) = integers::too_large(&body.bytes) {
-        let message = format!(
-            "{} has the integer {}, which no integer here can hold (-2^63 to 2^64-1); send it as text",
-            found.field, found.digits
-        );
+        let message = format!("{} {found}", found.field);
         return Ok(invalid(found.index, &found.field, &message));
     }
     let event_ids: Vec<_> = events.iter_mut().map(event_id).collect();

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use synapse_rs::{
@@ -22,6 +22,8 @@ use crate::{announce::Announcer, metrics, notification::Notification, push, rule
 pub const GROUP: &str = "notification-service";
 /// How long reading rests while the database does not answer.
 const REST: Duration = Duration::from_secs(1);
+/// A reader that ran for so long was well.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// Stores what events become.
 #[derive(Clone, Debug)]
@@ -52,7 +54,9 @@ impl Handler for Storing {
         let push = notification.is_live.then(|| push::message::of(&notification));
         match self.store.insert(notification.clone(), push).await {
             Ok(stored) => {
-                self.is_away.store(false, Ordering::Relaxed);
+                if self.is_away.swap(false, Ordering::Relaxed) {
+                    tracing::info!("notifications are stored again");
+                }
                 if !stored.is_new {
                     metrics::repeated();
                     return Answer::Done;
@@ -89,10 +93,14 @@ impl Storing {
                 ordered_by: Some("user_id".to_owned()),
                 ..ConsumerConfig::new(GROUP, rules::streams())
             };
+            let began = Instant::now();
             let runtime = ConsumerRuntime::new(redis.clone(), config, self.clone());
             match runtime.run(shutdown.clone()).await {
                 Ok(()) => return,
                 Err(error) => {
+                    if began.elapsed() > HEALTHY_AFTER {
+                        backoff.reset();
+                    }
                     if backoff.attempts() == 0 {
                         tracing::warn!(%error, group = GROUP, "events can't be read yet");
                     }

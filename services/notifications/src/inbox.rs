@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{HeaderMap, Uri};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use synapse_chassis::{error::ApiError, identity::Identity, request::Query};
 use synapse_realtime::hub::Room;
 use utoipa::ToSchema;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     SCOPE,
-    notification::{data_of, now_ms},
+    notification::now_ms,
     platform::Platform,
     store::{self, Listed},
 };
@@ -37,7 +37,7 @@ pub struct Shown {
     pub message: String,
     /// What goes along for programs.
     #[schema(value_type = Object)]
-    pub data: Value,
+    pub data: Box<RawValue>,
     /// When it happened, RFC 3339.
     pub timestamp: String,
     /// Whether its user has read it.
@@ -71,7 +71,7 @@ impl From<&Listed> for Shown {
             id: it.id,
             r#type: it.kind.clone(),
             message: it.message.clone(),
-            data: data_of(&it.data),
+            data: RawValue::from_string(it.data.clone()).unwrap_or_default(),
             timestamp: it.timestamp.clone(),
             read: listed.is_read,
             created_at: format!("{created_at:.3}"),
@@ -79,7 +79,7 @@ impl From<&Listed> for Shown {
     }
 }
 
-/// Lists a user's notifications, newest first.
+/// Lists a user's notifications, newest first. A page ends at 1 MiB too.
 #[utoipa::path(
     get, path = "/notifications", operation_id = "list_notifications", tag = "inbox",
     params(
@@ -101,12 +101,10 @@ pub(crate) async fn list(
     let wanted = store::Query {
         user: user_of(&query, &identity)?,
         unread: flag(&query, "unread")?,
-        limit: u32::try_from(limit + 1).unwrap_or(u32::MAX),
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
         before: cursor_of(&query)?,
     };
-    let mut found = platform.store.list(wanted).await?;
-    let has_more = found.len() > limit;
-    found.truncate(limit);
+    let (found, has_more) = platform.store.list(wanted).await?;
     let next_cursor = found.last().filter(|_| has_more).map(|last| last.sequence.to_string());
     Ok(Json(Page { notifications: found.iter().map(Shown::from).collect(), next_cursor }))
 }

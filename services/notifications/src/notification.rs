@@ -47,14 +47,20 @@ pub struct Notification {
 
 /// Why an event that should make a notification can't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its user_id has {0} bytes, {MAX_ROOM_BYTES} at most can be told anything")]
-pub struct UserTooLong(pub usize);
+pub enum NobodysId {
+    /// It is too long.
+    #[error("its user_id has {0} bytes, {MAX_ROOM_BYTES} at most can be told anything")]
+    TooLong(usize),
+    /// It has a character in it that no user's has.
+    #[error("its user_id has a NUL character in it")]
+    Nul,
+}
 
 impl Notification {
     /// What an event becomes, if anything.
     ///
     /// An event older than `max_age`, by its own timestamp or else by its entry's id, is for the inbox only.
-    pub fn of(delivery: &Delivery, now: SystemTime, max_age: Duration) -> Result<Option<Self>, UserTooLong> {
+    pub fn of(delivery: &Delivery, now: SystemTime, max_age: Duration) -> Result<Option<Self>, NobodysId> {
         let event = &delivery.event;
         let (Some(makes), Some(user)) = (rules::makes(&delivery.stream, event), event.user_id()) else {
             return Ok(None);
@@ -63,9 +69,12 @@ impl Notification {
             return Ok(None);
         }
         if let Err(error) = Room::user(user) {
-            return Err(UserTooLong(error.0));
+            return Err(NobodysId::TooLong(error.0));
         }
-        let user = clean(user.to_owned());
+        if user.contains('\0') {
+            return Err(NobodysId::Nul);
+        }
+        let user = user.to_owned();
         let first_id = first_id(delivery);
         let event_id = match event.event_id() {
             Some(id) if (1..=MAX_EVENT_ID_BYTES).contains(&id.len()) => clean(id.to_owned()),

@@ -190,7 +190,7 @@ pub(crate) async fn validate(
 #[utoipa::path(
     get, path = "/push/{userId}", operation_id = "list_pushes", tag = "push",
     params(("userId" = String, Path, description = "whose", min_length = 1, max_length = 256)),
-    responses((status = 200, description = "up to 100, newest first", body = Vec<Shown>)),
+    responses((status = 200, description = "up to 100 or 1 MiB, newest first", body = Vec<Shown>)),
 )]
 pub(crate) async fn of_user(
     State(platform): State<Arc<Platform>>,
@@ -202,7 +202,7 @@ pub(crate) async fn of_user(
     check_user("userId", &user)?;
     identity.must_be(&user, SCOPE)?;
     let wanted = store::Query { user, unread: false, limit: LISTED, before: None };
-    Ok(Json(platform.store.list(wanted).await?.iter().map(Shown::from).collect()))
+    Ok(Json(platform.store.list(wanted).await?.0.iter().map(Shown::from).collect()))
 }
 
 // === what requests say ===

@@ -47,6 +47,7 @@ synapse_chassis::variables! {
     CONNECT_TIMEOUT: Duration = "45s";
 }
 
+const MIN_RETENTION: Duration = Duration::from_hours(1);
 const MAX_PUSH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The command that brings the tables to this version's form.
@@ -112,7 +113,11 @@ impl Settings {
             database: DatabaseSettings::read(environment, "notifications.db")?,
             data_dir: synapse_chassis::settings::data_dir(environment)?,
             max_age: environment.duration(&NOTIFY_MAX_AGE)?,
-            retention: duration(&INBOX_RETENTION)?,
+            retention: match environment.duration(&INBOX_RETENTION)? {
+                // An event that comes once more must find its notification.
+                retention if retention >= MIN_RETENTION => retention,
+                _ => return Err(environment.refused(&INBOX_RETENTION, "a duration of 1h or more")),
+            },
             concurrency: environment.number(&NOTIFY_CONCURRENCY, 1..=10_000)?,
             vapid: vapid_key(environment)?,
             contact: contact(environment)?,

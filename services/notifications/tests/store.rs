@@ -66,7 +66,7 @@ fn push() -> PushOf {
 
 async fn list(store: &Store, user: &str, unread: bool) -> Vec<Notification> {
     let query = Query { user: user.to_owned(), unread, limit: 500, before: None };
-    store.list(query).await.unwrap().into_iter().map(|listed| listed.notification).collect()
+    store.list(query).await.unwrap().0.into_iter().map(|listed| listed.notification).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,14 +153,17 @@ async fn a_subscription_that_fails_rests_with_all_that_waits_for_it() {
         for name in ["slow", "well"] {
             store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
         }
-        let insert = async |number| store.insert(notification("u", number, true), Some(push())).await.unwrap();
+        let insert =
+            async |number| store.insert(notification("u", number, true), Some(push())).await.unwrap();
         insert(0).await;
         insert(1).await;
         let take = async |now_ms, but: Vec<String>| store.take_pushes(now_ms, 50_000, 10, but).await.unwrap();
         assert_eq!(take(2_000, vec!["slow".to_owned(), "well".to_owned()]).await.len(), 0, "both are busy");
         assert_eq!(store.next_push_ms(&["slow".to_owned(), "well".to_owned()]).await.unwrap(), None);
         let taken = take(2_000, vec!["well".to_owned()]).await;
-        assert!(taken.len() == 2 && taken.iter().all(|push| push.to.endpoint == "slow" && push.failures == 0));
+        assert!(
+            taken.len() == 2 && taken.iter().all(|push| push.to.endpoint == "slow" && push.failures == 0)
+        );
         let failed = settled(&taken[0], Fate::Again { due_ms: 9_000 }, Some((2_000, 9_000)));
         store.settle_push(failed).await.unwrap();
         store.put_back(vec![taken[1].sequence], 9_000).await.unwrap();

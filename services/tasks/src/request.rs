@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use serde_json::{Map, Value};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{error::ApiError, integers::too_large};
 
 use crate::task::Status;
 
@@ -34,7 +34,10 @@ impl Body {
     /// Reads a body.
     pub fn read(bytes: &[u8]) -> Result<Self, ApiError> {
         match synapse_chassis::request::parse(bytes)? {
-            Value::Object(fields) => Ok(Self(fields)),
+            Value::Object(fields) => match too_large(bytes) {
+                None => Ok(Self(fields)),
+                Some(found) => Err(ApiError::bad_field(found.field.clone(), found)),
+            },
             _ => Err(ApiError::bad_request("invalid_request", "the body is not an object with named fields")),
         }
     }

@@ -29,7 +29,9 @@ fn nobody_is_told_of_an_event_without_a_user() {
     assert_eq!(made(json!({"event": "x"})), None);
     assert_eq!(made(json!({"event": "x", "user_id": ""})), None);
     let too_long = delivery(json!({"event": "x", "user_id": "u".repeat(257)}));
-    assert_eq!(Notification::of(&too_long, now(1), MAX_AGE), Err(UserTooLong(257)));
+    assert_eq!(Notification::of(&too_long, now(1), MAX_AGE), Err(NobodysId::TooLong(257)));
+    let nul = delivery(json!({"event": "x", "user_id": "u\0"}));
+    assert_eq!(Notification::of(&nul, now(1), MAX_AGE), Err(NobodysId::Nul));
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Wanted {
 
     /// Without addresses that would leave no room for anything else.
     fn short(&self) -> Self {
-        let fits = |text: &Option<String>| text.clone().filter(|text| text.len() <= 500);
+        let fits = |text: &Option<String>| text.clone().filter(|text| json!(text).to_string().len() <= 500);
         let badge = self.badge.clone().filter(|badge| json!(badge).to_string().len() <= 500);
         Self { icon: fits(&self.icon), url: fits(&self.url), badge, ..self.clone() }
     }

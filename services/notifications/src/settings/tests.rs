@@ -25,7 +25,7 @@ fn every_variable_is_documented_as_it_is() {
 #[test]
 fn a_bad_value_is_named_with_what_is_allowed() {
     for (name, value) in [
-        ("INBOX_RETENTION", "0"),
+        ("INBOX_RETENTION", "59m"),
         ("NOTIFY_CONCURRENCY", "0"),
         ("PUSH_ALLOW_PRIVATE", "maybe"),
         ("PUSH_TIMEOUT", "61s"),

@@ -83,10 +83,7 @@ impl Store {
         let row = self.database.read(async move |connection| {
             let text = format!("SELECT COALESCE(MIN(due_ms), -1) FROM pushes WHERE 1 = 1 {text}");
             let statement = sqlx::query(AssertSqlSafe(text));
-            but.iter()
-                .fold(statement, sqlx::query::Query::bind)
-                .fetch_one(connection)
-                .await
+            but.iter().fold(statement, sqlx::query::Query::bind).fetch_one(connection).await
         });
         let due: i64 = row.await?.get(0);
         Ok((due >= 0).then_some(due))

@@ -3,7 +3,8 @@
 //! The reader of JSON makes them floating-point numbers, near to what was meant but another number: an id would be lost.
 
 /// An integer below −2⁶³ or above 2⁶⁴−1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has the integer {digits}, which no integer here can hold (-2^63 to 2^64-1); send it as text")]
 pub struct TooLarge {
     /// Of a list of events, which one: counted from 0.
     pub index: usize,

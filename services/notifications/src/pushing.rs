@@ -16,7 +16,7 @@ mod forms;
 
 use self::forms::{
     Body, Connected, Endpoint, Forget, Kept, OfUser, PublicKey, Sent, SentToMany, ToMany, ToUser, ToValidate,
-    UserId, Valid,
+    UserId, Valid, Whole,
 };
 use crate::{
     SCOPE,
@@ -227,7 +227,7 @@ fn user_of(body: &Body, identity: &Identity) -> Result<Option<String>, ApiError>
     let user = match UserId::deserialize(&body.user_id) {
         Ok(UserId::Text(user)) if user.is_empty() => return Ok(None),
         Ok(UserId::Text(user)) => user,
-        Ok(UserId::Number(user)) if user.is_i64() || user.is_u64() => user.to_string(),
+        Ok(UserId::Number(Whole(user))) if user.is_i64() || user.is_u64() => user.to_string(),
         _ => return Err(ApiError::bad_field("userId", "expected a text or a whole number")),
     };
     check_user("userId", &user)?;

@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{Object, Type},
+    },
+};
 
 use crate::push::message::Wanted;
 
@@ -26,13 +32,24 @@ pub(crate) struct Keys {
     pub(crate) auth: String,
 }
 
+/// A number from −2⁶³ to 2⁶⁴−1.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Whole(pub(crate) serde_json::Number);
+
+impl PartialSchema for Whole {
+    fn schema() -> RefOr<Schema> {
+        Object::builder().schema_type(Type::Integer).into()
+    }
+}
+
+impl ToSchema for Whole {}
+
 /// A user's id: a text of 1 to 256 bytes, or a whole number.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum UserId {
     Text(String),
-    #[schema(value_type = i64)]
-    Number(serde_json::Number),
+    Number(Whole),
 }
 
 /// A user's subscription.

@@ -151,12 +151,12 @@ def test_a_fast_client_that_missed_much_is_not_taken_for_a_slow_one(
     publish(durable_redis, *(event("u", n=n, much="x" * 30_000) for n in range(60)))
     eventually("all to be stored", lambda: len(sturdy.inbox("u")) == 60)
     late = client(sturdy, {"userId": "u"})
-    got = [n["data"]["n"] for n in wait_for_shown(late, 10)]
+    got = [n["data"]["n"] for n in wait_for_shown(late, 3)]
     publish(durable_redis, event("u", n=60))
     late.wait_for("the next one", lambda _: shown(late)[-1]["data"]["n"] == 60)
     got = [n["data"]["n"] for n in shown(late)]
     assert got == list(range(got[0], 61)), "the newest, and what came after"
-    assert got[0] > 0, "no more than half of what may wait for a connection"
+    assert got[0] > 0, "no more than a slow line takes in time"
     assert not any(said["is"] == "disconnected" for said in late.said)
     noted = f"notifications_delivered_total {len(got)}\n"
     eventually("that to be noted", lambda: noted in sturdy.get("/metrics")[1])

@@ -38,6 +38,9 @@ use crate::{
 
 /// How much of what was missed is shown when a user connects; the rest is in the inbox.
 const MAX_MISSED: usize = 100;
+/// The same in bytes, if the outbox takes as much: a client on a slow line must have read them in time to answer the ping
+/// behind them.
+const MAX_MISSED_BYTES: usize = 128 << 10;
 /// How many connections at once are looked after when announcements may have been lost.
 const CATCHING_UP: usize = 8;
 /// The largest body of a request, and the memory for all of them.
@@ -130,9 +133,9 @@ impl Platform {
         self.missed(who.user.clone()).await
     }
 
-    /// What a user missed: as much as the outbox of a connection holds twice at most.
+    /// What a user missed, the newest of it.
     async fn missed(&self, user: String) -> Vec<Notification> {
-        let max_bytes = self.settings.limits.outbox_bytes / 2;
+        let max_bytes = MAX_MISSED_BYTES.min(self.settings.limits.outbox_bytes / 2);
         match self.store.missed(user.clone(), MAX_MISSED, max_bytes).await {
             Ok(missed) => {
                 if let Some(sequence) = missed.passed_over {

@@ -97,3 +97,22 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_the_same_address() {
+        let connections = Connections::new(Limits {
+            outbox_bytes: 1,
+            max_message_bytes: 1,
+            max_messages_per_second: 0,
+            max_connections_per_address: 1,
+            connect_timeout: Duration::from_secs(1),
+        });
+        let _place = connections.place_for("192.0.2.1".parse().unwrap()).expect("the first place");
+        assert!(connections.place_for("::ffff:192.0.2.1".parse().unwrap()).is_none());
+        assert!(connections.place_for("192.0.2.2".parse().unwrap()).is_some());
+    }
+}

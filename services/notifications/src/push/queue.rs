@@ -14,7 +14,7 @@ use synapse_rs::{backoff::Backoff, shutdown::Shutdown};
 use tokio::{
     sync::Notify,
     task::{Id, JoinError, JoinSet},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{Sender, sender::PushError};
@@ -26,6 +26,9 @@ use crate::{
 
 /// How long others leave a push alone that a process has taken: longer than it can take to send one.
 const TAKEN_FOR_MS: i64 = 120_000;
+/// How long those to one endpoint are sent in turn before the rest is put back: the last of them is still sent within the
+/// time for which others leave it alone.
+const TURN: Duration = Duration::from_secs(30);
 /// How often a push is tried.
 const MAX_ATTEMPTS: i64 = 8;
 /// The first and the longest time before it is tried again; up to half as much is added, so that not all come at once.
@@ -106,11 +109,11 @@ async fn until_next(store: &Store, but: &[String]) -> Duration {
 
 /// Sends those to one endpoint, in order; once one fails the others wait with it.
 async fn send_in_turn(sender: &Sender, store: &Store, pushes: Vec<Push>, shutdown: &Shutdown) {
-    let mut left = pushes.into_iter();
+    let (began, mut left) = (Instant::now(), pushes.into_iter());
     while let Some(push) = left.next() {
         let wait_until_ms = match send(sender, store, push).await {
             Some(rests_until_ms) => rests_until_ms,
-            None if shutdown.is_cancelled() => now_ms(),
+            None if shutdown.is_cancelled() || began.elapsed() > TURN => now_ms(),
             None => continue,
         };
         let sequences: Vec<_> = left.by_ref().map(|push| push.sequence).collect();

@@ -1,0 +1,3 @@
+//! The analytics service.
+
+fn main() {}

@@ -6,5 +6,8 @@
 //!
 //! * [`sample`]: what an event says. [`store`]: where that is kept, and what can be asked.
 
+pub mod influx;
+pub mod line;
+pub mod metrics;
 pub mod sample;
 pub mod store;

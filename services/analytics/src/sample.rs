@@ -1,8 +1,12 @@
 //! What one event says, or one record of `/time-series`, before it has any store's form.
 
+mod read;
+
 use std::sync::Arc;
 
 use synapse_rs::EntryId;
+
+pub use read::{MAX_METRICS, Unfit};
 
 /// How many nanoseconds an entry id's millisecond has, and so how many entries of it can be told apart.
 const NS_PER_MS: u64 = 1_000_000;

@@ -56,6 +56,8 @@ pub enum Written {
     Stored,
     /// It never will be, for this reason: the server's words or our own.
     Refused(String),
+    /// Nothing is decided about it, unlike about others of the same batch: to be written again.
+    Waiting(StoreError),
 }
 
 /// Why a store did not do what it was asked.
@@ -100,6 +102,13 @@ impl Window {
     }
 }
 
+/// What of the window lies in the step that begins here.
+pub fn part_of_step(start: PointTime, step: Duration, window: Window) -> Window {
+    let length = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
+    let end = PointTime::from_ns(start.ns().saturating_add(length));
+    Window { from: start.max(window.from), to: end.min(window.to) }
+}
+
 /// The rows of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows<T> {
@@ -126,6 +135,29 @@ pub struct Summary {
     pub tokens_per_s: f64,
     /// The price, in US dollars.
     pub cost: f64,
+}
+
+impl Summary {
+    /// Inferences taken together, of a time so long.
+    pub fn of(
+        count: u64,
+        failures: u64,
+        latency_ms: Quantiles,
+        tokens: u64,
+        cost: f64,
+        length: Duration,
+    ) -> Self {
+        let seconds = length.as_secs_f64();
+        Self {
+            count,
+            failures,
+            failure_rate: if count == 0 { 0.0 } else { failures as f64 / count as f64 },
+            latency_ms,
+            tokens,
+            tokens_per_s: if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 },
+            cost,
+        }
+    }
 }
 
 /// The value below which so many per cent of the values lie.

@@ -31,6 +31,10 @@ pub fn describe() {
     );
     describe_histogram!("synapse_analytics_store_seconds", "How long the store took, by work");
     describe_gauge!("synapse_analytics_store_away", "1 while events wait for the store, else 0");
+    describe_gauge!(
+        "synapse_analytics_behind_seconds",
+        "How old the newest event was when it was stored, by stream"
+    );
     describe_counter!("synapse_analytics_recorded_total", "Figures that /time-series/record has stored");
 }
 
@@ -66,6 +70,10 @@ pub(crate) fn store_took(work: &'static str, took: Duration) {
 
 pub(crate) fn store_away(is_away: bool) {
     gauge!("synapse_analytics_store_away").set(if is_away { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn behind(stream: &str, age: Duration) {
+    gauge!("synapse_analytics_behind_seconds", "stream" => stream.to_owned()).set(age.as_secs_f64());
 }
 
 pub(crate) fn recorded(count: usize) {

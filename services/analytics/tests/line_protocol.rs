@@ -113,7 +113,7 @@ impl Point<'_> {
     /// The sample that was written.
     fn read(&self) -> Sample {
         let time = PointTime::from_ns(self.0.timestamp.expect("a time"));
-        let unsigned = |name| self.integer(name).map(|number| u64::try_from(number).unwrap());
+        let unsigned = |name| self.integer(name).map(i64::cast_unsigned);
         match self.0.series.measurement.as_str() {
             INFERENCE => Sample::Inference(Inference {
                 time,

@@ -84,9 +84,9 @@ async fn what_is_written_twice_is_there_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_conflicting_field_among_ten_thousand_is_refused_alone() {
-    let (_server, influx) = influxdb();
+    let (server, influx) = influxdb();
     // The database has the figure `odd` as an integer, from elsewhere: as what ours calls its step.
-    let url = _server.url();
+    let url = server.url();
     store_all(&influx, &[Sample::Training(training(0, &[]))]).await;
     write_line(&url, "training_metrics,model_name=m odd=1i 1795564800000000000").await;
     let mut samples: Vec<_> =

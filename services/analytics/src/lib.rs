@@ -6,12 +6,14 @@
 //!
 //! * [`consume`]: stored first, then acknowledged. [`sample`]: what an event says.
 //! * [`store`]: where samples are kept, and what can be asked. [`stores`]: which of them it is.
-//! * [`influx`]: a server of InfluxDB; [`line`]: what it is told.
-//! * [`record`]: figures of users.
+//! * [`influx`]: a server of InfluxDB; [`line`]: what it is told. [`embedded`]: a file, without a server.
+//! * [`record`]: figures of users. [`mod@backfill`]: a part of a stream once more.
 //! * [`routes()`], [`time_series`], [`models`], [`training`]: what is served over HTTP. [`request`]: what may be asked.
 //! * [`settings`], [`metrics`].
 
+pub mod backfill;
 pub mod consume;
+pub mod embedded;
 pub mod influx;
 pub mod line;
 pub mod metrics;
@@ -31,10 +33,12 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use synapse_chassis::{StartError, identity::Authenticator, request::Bodies, service::Service};
 
+pub use backfill::{BACKFILL, BackfillError, backfill};
 pub use routes::{openapi, routes};
 
 use crate::{
     consume::Storing,
+    embedded::Embedded,
     influx::Influx,
     record::{Recorder, Recording},
     settings::Settings,
@@ -66,7 +70,7 @@ pub struct Analytics {
 /// Opens the store, starts what reads and records, and gives the routes.
 pub async fn start(settings: Settings, service: Service) -> Result<Router, StartError> {
     metrics::describe();
-    let store = Arc::new(open(&settings)?);
+    let store = Arc::new(open(&settings, &service).await?);
     let (recorder, recording) = Recorder::new();
     let analytics = Arc::new(Analytics {
         store: store.clone(),
@@ -80,15 +84,15 @@ pub async fn start(settings: Settings, service: Service) -> Result<Router, Start
     Ok(routes(analytics, &service))
 }
 
-/// The store that is configured.
-fn open(settings: &Settings) -> Result<Stores, StartError> {
-    match &settings.influx {
-        Some(influx) => {
-            tracing::info!(url = %influx.url, bucket = influx.bucket, "events are stored in InfluxDB");
-            Ok(Stores::Influx(Influx::new(influx.clone())?))
-        }
-        None => Err("INFLUXDB_URL must be set".into()),
+/// The store that is configured, with what it needs running until the service leaves.
+async fn open(settings: &Settings, service: &Service) -> Result<Stores, StartError> {
+    if let Some(influx) = &settings.influx {
+        tracing::info!(url = %influx.url, bucket = influx.bucket, "events are stored in InfluxDB");
+        return Ok(Stores::Influx(Influx::new(influx.clone())?));
     }
+    let embedded = Embedded::start(&settings.data_dir, settings.embedded, service).await?;
+    tracing::info!(directory = %settings.data_dir.display(), "events are stored in a file");
+    Ok(Stores::Embedded(embedded))
 }
 
 fn spawn_recording(recording: Recording, store: &Arc<Stores>, service: &Service) {

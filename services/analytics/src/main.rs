@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use synapse_analytics::{
+    backfill,
     settings::{ABOUT, Settings},
     start,
 };
 
 fn main() -> ExitCode {
-    synapse_chassis::run(&ABOUT, Settings::read, start)
+    // `backfill` is its only command.
+    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, backfill)
 }

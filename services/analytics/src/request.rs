@@ -92,6 +92,7 @@ impl From<StoreError> for ApiError {
                 Self::unavailable("store_unavailable", "the store does not answer for the moment; try again")
             }
             StoreError::Slow(_) => Self::unavailable("too_slow", error.to_string()),
+            StoreError::Unanswerable(reason) => Self::bad_request("unanswerable", reason.clone()),
             StoreError::Failed(_) => Self::internal(&error),
         }
     }

@@ -1,11 +1,13 @@
 //! What the analytics service reads beside the common settings.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use synapse_chassis::settings::{About, Environment, SettingError};
+use synapse_chassis::settings::{About, Action, Environment, SettingError};
 
 use crate::{
+    backfill::{BACKFILL, FLAGS},
     consume::Reading,
+    embedded::{EmbeddedSettings, settings::EMBEDDED},
     influx::{INFLUXDB, InfluxSettings},
 };
 
@@ -31,8 +33,12 @@ pub const ABOUT: About = About {
     summary: "every inference and training event in InfluxDB or a file, and answers from it",
     default_port: 5004,
     variables: VARIABLES,
-    shared: &[("InfluxDB", INFLUXDB)],
-    commands: &[],
+    shared: &[("InfluxDB", INFLUXDB), ("The embedded store", EMBEDDED)],
+    commands: &[Action {
+        name: BACKFILL,
+        meaning: "stores a part of the streams once more, and leaves; harmless to repeat",
+        flags: FLAGS,
+    }],
 };
 
 /// What the analytics service is configured by.
@@ -40,6 +46,10 @@ pub const ABOUT: About = About {
 pub struct Settings {
     /// InfluxDB, if that is the store.
     pub influx: Option<InfluxSettings>,
+    /// The embedded store, if not.
+    pub embedded: EmbeddedSettings,
+    /// Where its file is.
+    pub data_dir: PathBuf,
     /// How events are read.
     pub reading: Reading,
     /// The longest window that can be asked about.
@@ -53,6 +63,8 @@ impl Settings {
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             influx: InfluxSettings::read(environment)?,
+            embedded: EmbeddedSettings::read(environment)?,
+            data_dir: synapse_chassis::settings::data_dir(environment)?,
             reading: Reading {
                 batch: environment.number(&ANALYTICS_BATCH, 1..=50_000)?,
                 batches: environment.number(&ANALYTICS_BATCHES, 1..=64)?,
@@ -76,5 +88,6 @@ mod tests {
     #[test]
     fn every_variable_is_documented_as_it_is() {
         synapse_chassis::settings::assert_documented(VARIABLES);
+        synapse_chassis::settings::assert_documented(EMBEDDED);
     }
 }

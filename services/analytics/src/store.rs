@@ -74,7 +74,10 @@ pub enum StoreError {
     /// The answer took too long.
     #[error("no answer within {0:?}; ask for a shorter window")]
     Slow(Duration),
-    /// The question can't be answered.
+    /// No such question can be answered; what could be asked instead.
+    #[error("{0}")]
+    Unanswerable(String),
+    /// Something is wrong that waiting may not mend.
     #[error("{0}")]
     Failed(String),
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    embedded::Embedded,
     influx::Influx,
     sample::Sample,
     store::{
@@ -16,6 +17,8 @@ use crate::{
 pub enum Stores {
     /// A server.
     Influx(Influx),
+    /// A file.
+    Embedded(Embedded),
 }
 
 /// The same call on whichever it is.
@@ -23,6 +26,7 @@ macro_rules! either {
     ($stores:expr, $store:ident => $call:expr) => {
         match $stores {
             Self::Influx($store) => $call.await,
+            Self::Embedded($store) => $call.await,
         }
     };
 }

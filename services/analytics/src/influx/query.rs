@@ -126,8 +126,9 @@ pub(super) async fn ask<const N: usize>(
     answer.results.sort_by_key(|statement| statement.number);
     let name = stored(measurement, Place::Measurement);
     if answer.results.iter().flat_map(|statement| &statement.series).any(|series| series.name != name) {
-        return Err(failed(
-            "it takes points and answers no InfluxQL (VictoriaMetrics does not); ask it in its own language",
+        return Err(StoreError::Unanswerable(
+            "the server takes points and answers no InfluxQL (VictoriaMetrics does not); ask it in its own language"
+                .to_owned(),
         ));
     }
     let count = answer.results.len();

@@ -44,7 +44,7 @@ endif
 
 PYTHON_FILES := python tests examples benches
 BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
-	--package synapse-notifications
+	--package synapse-notifications --package synapse-analytics
 
 ##@ See it
 run: $(if $(RELEASE),release module-release,binaries module) redis ## Starts the platform and a demo Cyrex (TRACE=file.csv SPEED=10 replays a trace)
@@ -56,7 +56,7 @@ test: test-rust test-loom test-python test-e2e ## Sets up what the tests need an
 
 lint: lint-rust lint-python lint-js ## Formatting, clippy, cargo-deny, ruff, mypy, stubtest
 
-test-rust: tools redis postgres ## Rust tests alone
+test-rust: tools redis postgres influxdb victoria-metrics ## Rust tests alone
 	cargo test --workspace --locked
 
 # Built apart: a flag for the whole build would otherwise have everything built anew each time.
@@ -78,7 +78,7 @@ test-free-threaded: rust redis ## Tests of the Python module in a CPython withou
 		$(FREE_THREADED)/bin/maturin develop --group test --locked --quiet --target-dir $(TARGET_DIR)/free-threaded
 	$(FREE_THREADED)/bin/pytest tests/python
 
-test-e2e: module test-binaries redis postgres node clients ## Real clients against real processes alone
+test-e2e: module test-binaries redis postgres influxdb victoria-metrics node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
 lint-rust: tools
@@ -122,7 +122,7 @@ module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
 ##@ Measure it
-bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications ## Publishing, consuming, delivering, making tasks, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications bench-analytics ## Publishing, consuming, delivering, making tasks, storing, each beside its peers in the same run
 
 bench-publish: module-release rust redis ## Publishing alone
 	cargo build --package spool-load --locked --release
@@ -147,13 +147,16 @@ bench-tasks: tools release redis postgres ## Making tasks alone
 bench-notifications: module-release release redis ## How long after its event a notification is with its user
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/notifications.py
 
-soak: module test-binaries redis node clients ## The long tests: hours of traffic and faults in minutes
+bench-analytics: module-release release redis influxdb victoria-metrics ## Storing events alone
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/analytics.py
+
+soak: module test-binaries redis influxdb victoria-metrics node clients ## The long tests: hours of traffic and faults in minutes
 	SYNAPSE_TEST_OFFSETS=all PROPTEST_CASES=1000 cargo test --package synapse-rs --test publishing --locked
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications soak tools rust redis postgres valgrind node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
 
@@ -174,6 +177,13 @@ redis:
 
 postgres:
 	@$(NEED) 'ls /usr/lib/postgresql/*/bin/initdb' postgresql
+
+# Their packages would start a server each; the tests start their own.
+influxdb:
+	@$(NEED) 'command -v influxd' influxdb
+
+victoria-metrics:
+	@$(NEED) 'command -v victoria-metrics' victoria-metrics
 
 valgrind:
 	@$(NEED) 'command -v valgrind' valgrind

@@ -32,7 +32,7 @@ def descendants(pid: int) -> list[int]:
 
 def run_platform(data_dir: Path, port: int, *arguments: str) -> Process:
     """Starts what `make run` starts, on ports of its own."""
-    others = {f"SYNAPSE_{name}_PORT": "0" for name in ("HUB", "TASKS", "NOTIFICATIONS")}
+    others = {f"SYNAPSE_{name}_PORT": "0" for name in ("HUB", "TASKS", "NOTIFICATIONS", "ANALYTICS")}
     ports = {"SYNAPSE_GATEWAY_PORT": str(port), **others}
     env = {"PYTHONPATH": str(EXAMPLES), "DATA_DIR": str(data_dir), **ports}
     return Process([sys.executable, "-m", "cyrex.platform", *arguments], env=env)

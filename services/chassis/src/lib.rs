@@ -12,10 +12,13 @@
 //! * [`health`]: `/health`, `/ready`, `/metrics`.
 //! * [`telemetry`]: the log and the metrics.
 //! * [`service`]: what a running service holds, from its first task to its last connection.
+//! * [`console`] (feature `console`): figures, moments and progress for people at a terminal.
 //! * [`run()`]: the whole life of a process; a service's `main` calls it and nothing else.
 //!
 //! `examples/hello.rs` is a whole service.
 
+#[cfg(feature = "console")]
+pub mod console;
 pub mod error;
 pub mod health;
 pub mod identity;
@@ -29,4 +32,4 @@ pub mod service;
 pub mod settings;
 pub mod telemetry;
 
-pub use run::{EXIT_BAD_SETTINGS, StartError, run, run_or_do};
+pub use run::{EXIT_BAD_SETTINGS, StartError, Task, run, run_or_do};

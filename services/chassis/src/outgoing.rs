@@ -1,8 +1,10 @@
-//! Requests to others: one exchange on a connection of the caller's own making.
+//! Requests to others: one exchange on a connection of the caller's own making, or many on connections that are kept.
 //!
 //! Built on hyper and rustls, which serve and connect to Redis anyway: a whole HTTP client with proxies, cookies and
 //! redirects would be the largest dependency of a service, for a few small requests. Redirects are answers like any
 //! other.
+
+mod client;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,6 +19,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+
+pub use client::Client;
 
 /// How we call ourselves (`User-Agent`).
 pub const USER_AGENT: &str = concat!("synapse/", env!("CARGO_PKG_VERSION"));
@@ -33,6 +37,9 @@ pub enum OutgoingError {
     /// Something that is not HTTP.
     #[error("the exchange failed: {0}")]
     Exchange(#[from] hyper::Error),
+    /// No connection, or one that broke.
+    #[error("{0}")]
+    Request(String),
     /// Too long, or cut off.
     #[error("the answer's body is cut off or longer than {limit} bytes: {reason}")]
     Body {

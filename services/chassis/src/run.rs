@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::{
     serve::{ListenError, listen},
     service::{Ended, Ports, Service},
-    settings::{ADMIN_PORT, About, Command, Common, Environment, PORT, SettingError},
+    settings::{ADMIN_PORT, About, Action, Command, Common, Environment, PORT, SettingError},
     telemetry::{Metrics, start_log},
 };
 
@@ -37,22 +37,38 @@ where
     R: FnOnce(&Environment) -> Result<S, SettingError>,
     F: AsyncFnOnce(S, Service) -> Result<Router, StartError>,
 {
-    run_or_do(about, read, start, async |command, _| {
-        Err(format!("{command} is listed and can't be done").into())
+    run_or_do(about, read, start, async |task: Task<S>| {
+        Err(format!("{} is listed and can't be done", task.action.name).into())
     })
 }
 
-/// The same for a service that can do something else instead, as [`About::commands`] says: `act` does it.
+/// What a service is to do instead of serving.
+#[derive(Debug)]
+pub struct Task<S> {
+    /// Which of [`About::commands`].
+    pub action: &'static Action,
+    /// The flags of it that were given.
+    pub flags: Environment,
+    /// The settings that all services share.
+    pub common: Common,
+    /// The service's own.
+    pub settings: S,
+}
+
+/// The same for a service that can do something else instead, as [`About::commands`] says: `act` does it. A
+/// [`SettingError`] from there is one of its flags, and the exit status is 64.
 pub fn run_or_do<S, R, F, A>(about: &About, read: R, start: F, act: A) -> ExitCode
 where
     R: FnOnce(&Environment) -> Result<S, SettingError>,
     F: AsyncFnOnce(S, Service) -> Result<Router, StartError>,
-    A: AsyncFnOnce(&'static str, S) -> Result<(), StartError>,
+    A: AsyncFnOnce(Task<S>) -> Result<(), StartError>,
 {
     let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let environment = match Command::parse(about, Environment::from_process(), arguments) {
         Ok(Command::Run(environment)) => environment,
-        Ok(Command::Do(command, environment)) => return act_once(about, &environment, read, command, act),
+        Ok(Command::Do(action, environment, flags)) => {
+            return act_once(about, &environment, read, (action, flags), act);
+        }
         Ok(Command::Print(text)) => return print(&text),
         Err(error) => return refuse(about, &error),
     };
@@ -89,8 +105,8 @@ fn act_once<S>(
     about: &About,
     environment: &Environment,
     read: impl FnOnce(&Environment) -> Result<S, SettingError>,
-    command: &'static str,
-    act: impl AsyncFnOnce(&'static str, S) -> Result<(), StartError>,
+    (action, flags): (&'static Action, Environment),
+    act: impl AsyncFnOnce(Task<S>) -> Result<(), StartError>,
 ) -> ExitCode {
     let settings =
         Common::read(environment, about.default_port).and_then(|common| Ok((common, read(environment)?)));
@@ -101,9 +117,13 @@ fn act_once<S>(
     if let Err(error) = start_log(common.log_format, &common.log_filter) {
         return fail(about, &error);
     }
-    match Runtime::new().map(|runtime| runtime.block_on(act(command, own))) {
+    let task = Task { action, flags, common, settings: own };
+    match Runtime::new().map(|runtime| runtime.block_on(act(task))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(about, error.as_ref()),
+        Ok(Err(error)) => match error.downcast_ref::<SettingError>() {
+            Some(error) => refuse(about, error),
+            None => fail(about, error.as_ref()),
+        },
         Err(error) => fail(about, &error),
     }
 }

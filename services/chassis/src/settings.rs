@@ -62,8 +62,19 @@ pub struct About {
     pub variables: &'static [Variable],
     /// Those that it shares with some others, with the title of each group.
     pub shared: &'static [(&'static str, &'static [Variable])],
-    /// What it can do instead of serving: the word on the command line, and what it does.
-    pub commands: &'static [(&'static str, &'static str)],
+    /// What it can do instead of serving.
+    pub commands: &'static [Action],
+}
+
+/// What a service can do instead of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// The word on the command line.
+    pub name: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+    /// What it can be told behind that word, and nowhere else: they are flags only, and no variables of the environment.
+    pub flags: &'static [Variable],
 }
 
 impl About {

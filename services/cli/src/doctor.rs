@@ -5,6 +5,7 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
+use synapse_chassis::console::{Progress, human};
 use synapse_rs::{
     RedisSettings,
     doctor::{Diagnosis, Expectations, Finding, Remedy, Severity, examine},
@@ -16,8 +17,7 @@ use crate::{
     arguments,
     commands::{self, Commands},
     failure::Failure,
-    human, output,
-    progress::Progress,
+    output,
     terminal::{Style, Terminal, harmless, painted, wrapped},
 };
 

@@ -2,10 +2,11 @@
 
 use std::{io, process::ExitCode};
 
+use synapse_chassis::console::moment::InvalidMoment;
 use synapse_chassis::settings::SettingError;
 use synapse_rs::stream::StreamError;
 
-use crate::{moment::InvalidMoment, up::UpError};
+use crate::up::UpError;
 
 /// `EX_USAGE` of sysexits: bad settings or arguments.
 const USAGE: u8 = 64;

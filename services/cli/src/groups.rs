@@ -4,6 +4,7 @@ use std::{io::Write as _, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use synapse_chassis::console::human;
 use synapse_rs::{
     RedisSettings,
     stream::{Connection, GroupInfo},
@@ -12,7 +13,7 @@ use synapse_rs::{
 use crate::{
     arguments,
     failure::Failure,
-    human, output,
+    output,
     streams::{dash, unknown},
     table::{Column, Table},
     terminal::{Style, Terminal},

@@ -1,6 +1,4 @@
-//! Ctrl-C and SIGTERM, while something is under way.
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
+//! Ctrl-C, while something is under way.
 
 use crate::failure::Failure;
 
@@ -15,34 +13,4 @@ pub(crate) async fn or_ctrl_c(work: impl Future<Output = Result<(), Failure>>) -
 /// What a command that Ctrl-C has ended says.
 pub(crate) fn interrupted() -> Failure {
     Failure::Other("interrupted".to_owned())
-}
-
-/// Ctrl-C and SIGTERM for work that is done in pieces, none of which is broken off.
-#[derive(Debug)]
-pub(crate) struct BetweenPieces {
-    /// Without those that the system won't tell: these end the process.
-    signals: Vec<Signal>,
-}
-
-impl BetweenPieces {
-    /// Listens from now on.
-    pub(crate) fn listen() -> Self {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
-        Self { signals: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
-    }
-
-    /// Whether one has come since it was last asked.
-    pub(crate) async fn came(&mut self) -> bool {
-        for signal in &mut self.signals {
-            let came = tokio::select! {
-                biased;
-                _ = signal.recv() => true,
-                () = std::future::ready(()) => false,
-            };
-            if came {
-                return true;
-            }
-        }
-        false
-    }
 }

@@ -4,9 +4,8 @@
 //!
 //! * [`arguments`]: what can be typed. [`settings`]: the variables behind it, flags laid over them.
 //! * One module per command: [`up`], [`publish`], [`tail`], [`streams`], [`groups`], [`dlq`], [`replay`], [`trim`], [`doctor`].
-//! * [`terminal`], [`table`], [`human`], [`moment`]: lines, tables, figures and times for people.
-//! * [`output`]: standard output and notes. [`progress`]: how far long work is. [`interrupt`], [`confirm`]: Ctrl-C and
-//!   questions. [`commands`]: what to type next. [`failure`]: what went wrong and the exit status that says so.
+//! * [`terminal`], [`table`]: lines and tables for people; figures, times and progress are the chassis's.
+//! * [`output`]: standard output and notes. [`interrupt`], [`confirm`]: Ctrl-C and questions. [`commands`]: what to type next. [`failure`]: what went wrong and the exit status that says so.
 
 mod arguments;
 mod commands;
@@ -15,11 +14,8 @@ mod dlq;
 mod doctor;
 mod failure;
 mod groups;
-mod human;
 mod interrupt;
-mod moment;
 mod output;
-mod progress;
 mod publish;
 mod replay;
 mod settings;

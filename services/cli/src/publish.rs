@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use synapse_chassis::console::{Progress, human};
 use synapse_rs::{
     EntryId, Event, Publisher, RedisSettings,
     publisher::{PublisherConfig, Receipt},
@@ -19,7 +20,7 @@ use synapse_rs::{
 use tokio::time::{Instant, timeout_at};
 
 use self::lines::Lines;
-use crate::{arguments, failure::Failure, human, interrupt::or_ctrl_c, output, progress::Progress};
+use crate::{arguments, failure::Failure, interrupt::or_ctrl_c, output};
 
 /// Events on their way at once: enough to keep Redis busy, few enough to know soon what became of each.
 const WINDOW: usize = 4096;

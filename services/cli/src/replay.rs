@@ -3,6 +3,7 @@
 //! What is done is the core's ([`synapse_rs::replay`]).
 
 use jiff::ZonedDateTime;
+use synapse_chassis::console::{BetweenPieces, Progress, human, moment};
 use synapse_rs::{
     EntryId, RedisSettings,
     filter::Filter,
@@ -10,15 +11,7 @@ use synapse_rs::{
     stream::{self, Connection, DEAD_LETTER_SUFFIX},
 };
 
-use crate::{
-    arguments,
-    commands::Commands,
-    failure::Failure,
-    human,
-    interrupt::{BetweenPieces, interrupted},
-    moment, output,
-    progress::Progress,
-};
+use crate::{arguments, commands::Commands, failure::Failure, interrupt::interrupted, output};
 
 /// Copies until the end, the count, Ctrl-C or SIGTERM, and says how much that was, and how to go on.
 pub(crate) async fn run(

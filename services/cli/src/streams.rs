@@ -4,6 +4,7 @@ use std::{collections::HashMap, io::Write as _};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use synapse_chassis::console::human;
 use synapse_rs::{
     RedisSettings,
     stream::{Connection, DEAD_LETTER_SUFFIX, GroupInfo, StreamInfo},
@@ -12,7 +13,7 @@ use synapse_rs::{
 use crate::{
     arguments::Listing,
     failure::Failure,
-    human, output,
+    output,
     table::{Column, Table},
     terminal::{Style, Terminal},
 };

@@ -8,6 +8,7 @@ use std::io::Write as _;
 
 use jiff::ZonedDateTime;
 use serde_json::Value;
+use synapse_chassis::console::moment;
 use synapse_rs::{
     EntryId, Event, RedisSettings,
     filter::Filter,
@@ -16,7 +17,7 @@ use synapse_rs::{
 };
 
 use self::line::Layout;
-use crate::{arguments, failure::Failure, moment, output, terminal::Terminal};
+use crate::{arguments, failure::Failure, output, terminal::Terminal};
 
 /// Prints events until the count is reached, Ctrl-C, or nobody reads them any more.
 pub(crate) async fn run(

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, io::Write as _};
 
 use serde_json::{Value, json};
+use synapse_chassis::console::{BetweenPieces, Progress, human};
 use synapse_rs::{
     RedisSettings,
     retention::{self, Cut, Features, KeptBy, Report, RetentionPolicy},
@@ -15,10 +16,8 @@ use crate::{
     arguments,
     confirm::confirm,
     failure::Failure,
-    human,
-    interrupt::{BetweenPieces, interrupted},
+    interrupt::interrupted,
     output,
-    progress::Progress,
     table::{Column, Table},
     terminal::{Style, Terminal},
 };

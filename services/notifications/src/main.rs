@@ -10,5 +10,5 @@ use synapse_notifications::{
 
 fn main() -> ExitCode {
     // `migrate` is its only command.
-    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, async |_, settings| migrate(settings).await)
+    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, async |task| migrate(task.settings).await)
 }

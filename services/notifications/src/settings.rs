@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use synapse_chassis::settings::{About, Environment, SettingError};
+use synapse_chassis::settings::{About, Action, Environment, SettingError};
 use synapse_database::{DatabaseSettings, settings::DATABASE};
 use synapse_realtime::connections::Limits;
 
@@ -61,7 +61,11 @@ pub const ABOUT: About = About {
     default_port: 5005,
     variables: VARIABLES,
     shared: &[("Database", DATABASE)],
-    commands: &[(MIGRATE, "brings the tables to this version's form, and leaves")],
+    commands: &[Action {
+        name: MIGRATE,
+        meaning: "brings the tables to this version's form, and leaves",
+        flags: &[],
+    }],
 };
 
 /// What the notification service is configured by.

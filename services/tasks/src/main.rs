@@ -9,5 +9,5 @@ use synapse_tasks::{
 };
 
 fn main() -> ExitCode {
-    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, async |_, settings| migrate(settings).await)
+    synapse_chassis::run_or_do(&ABOUT, Settings::read, start, async |task| migrate(task.settings).await)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use synapse_chassis::{
     request::READ_FACTOR,
-    settings::{About, Environment, SettingError},
+    settings::{About, Action, Environment, SettingError},
 };
 use synapse_database::{DatabaseSettings, settings::DATABASE};
 
@@ -28,7 +28,11 @@ pub const ABOUT: About = About {
     default_port: 5002,
     variables: VARIABLES,
     shared: &[("Database", DATABASE)],
-    commands: &[("migrate", "brings the database's tables to this version's form, and leaves")],
+    commands: &[Action {
+        name: "migrate",
+        meaning: "brings the database's tables to this version's form, and leaves",
+        flags: &[],
+    }],
 };
 
 /// What the task orchestrator is configured by.

@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{About, Environment, Kind, SettingError, Variable};
+use super::{About, Action, Environment, Kind, SettingError, Variable};
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
     /// To run, with the flags laid over the variables.
     Run(Environment),
-    /// To do one of [`About::commands`] instead.
-    Do(&'static str, Environment),
+    /// To do one of [`About::commands`] instead, with its own flags.
+    Do(&'static Action, Environment, Environment),
     /// To print this and leave.
     Print(String),
 }
@@ -23,31 +23,37 @@ impl Command {
         arguments: impl IntoIterator<Item = String>,
     ) -> Result<Self, SettingError> {
         let mut arguments = arguments.into_iter();
-        let mut wanted = None;
+        let mut wanted: Option<&'static Action> = None;
+        let mut flags = Environment::default();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" | "-h" => return Ok(Self::Print(help(about))),
                 "--version" | "-V" => return Ok(Self::Print(format!("{} {}\n", about.name, about.version))),
                 _ => {}
             }
-            if let Some((command, _)) = about.commands.iter().find(|(command, _)| *command == argument) {
-                wanted = Some(*command);
+            if let Some(action) = about.commands.iter().find(|action| action.name == argument) {
+                wanted = Some(action);
                 continue;
             }
             let (flag, value) = match argument.split_once('=') {
                 Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
                 None => (argument, None),
             };
-            let Some(name) = variable_of(about, &flag) else {
+            let own = wanted.and_then(|action| action.flags.iter().find(|variable| variable.flag() == flag));
+            let Some(name) = own.map(|own| own.name.to_owned()).or_else(|| variable_of(about, &flag)) else {
                 return Err(SettingError::UnknownArgument(flag));
             };
             let Some(value) = value.or_else(|| arguments.next()) else {
                 return Err(SettingError::MissingValue(flag));
             };
-            lay_over(&mut environment, name, value);
+            if own.is_some() {
+                flags.set(name, value);
+            } else {
+                lay_over(&mut environment, name, value);
+            }
         }
         Ok(match wanted {
-            Some(command) => Self::Do(command, environment),
+            Some(action) => Self::Do(action, environment, flags),
             None => Self::Run(environment),
         })
     }
@@ -87,6 +93,12 @@ pub fn help(about: &About) -> String {
         about.name,
         usage_of_commands(about)
     );
+    for action in about.commands.iter().filter(|action| !action.flags.is_empty()) {
+        let _ = writeln!(text, "\nOf {}, flags only:", action.name);
+        for flag in action.flags {
+            write_flag(&mut text, flag, None, flag.default);
+        }
+    }
     for (title, variables) in about.groups() {
         let _ = writeln!(text, "\n{title}:");
         for variable in variables {
@@ -98,15 +110,22 @@ pub fn help(about: &About) -> String {
 }
 
 fn usage_of_commands(about: &About) -> String {
-    about.commands.iter().fold(String::new(), |mut text, (command, meaning)| {
-        let _ = writeln!(text, "       {} {command} [--NAME VALUE]…    {meaning}", about.name);
+    about.commands.iter().fold(String::new(), |mut text, action| {
+        let _ = writeln!(text, "       {} {} [--NAME VALUE]…    {}", about.name, action.name, action.meaning);
         text
     })
 }
 
 fn write_variable(text: &mut String, about: &About, variable: &Variable) {
-    let _ = write!(text, "  {} {} ({})", variable.flag(), variable.kind.placeholder(), variable.name);
-    if let Some(default) = about.default_of(variable) {
+    write_flag(text, variable, Some(variable.name), about.default_of(variable).as_deref());
+}
+
+fn write_flag(text: &mut String, variable: &Variable, name: Option<&str>, default: Option<&str>) {
+    let _ = write!(text, "  {} {}", variable.flag(), variable.kind.placeholder());
+    if let Some(name) = name {
+        let _ = write!(text, " ({name})");
+    }
+    if let Some(default) = default {
         let _ = write!(text, " [default: {default}]");
     } else if variable.kind == Kind::Secret {
         let _ = write!(text, " [or {}_FILE]", variable.name);

@@ -25,6 +25,13 @@ crate::variables! {
     PATIENCE: Duration;
 }
 
+crate::variables! {
+    /// Of its command.
+    STEPS:
+    /// The first step.
+    FROM: Number = "1";
+}
+
 fn read(variables: &[(&str, &str)]) -> Result<Common, SettingError> {
     Common::read(&Environment::from_map(variables.iter().copied()), 5000)
 }
@@ -286,14 +293,32 @@ fn run_with(environment: &[(&str, &str)], arguments: &[&str]) -> Environment {
 
 #[test]
 fn a_command_is_one_of_those_listed() {
-    let about = About { commands: &[("migrate", "does nothing but migrate")], ..ABOUT };
+    const MIGRATE: Action = Action { name: "migrate", meaning: "does nothing but migrate", flags: STEPS };
+    let about = About { commands: &[MIGRATE], ..ABOUT };
     let parse = |arguments: &[&str]| {
         Command::parse(&about, Environment::default(), arguments.iter().map(|&argument| argument.to_owned()))
     };
     match parse(&["migrate", "--port", "2"]).unwrap() {
-        Command::Do("migrate", environment) => assert_eq!(environment.number(&PORT, 0..=9_u16).unwrap(), 2),
+        Command::Do(action, environment, _) => {
+            assert_eq!((*action, environment.number(&PORT, 0..=9_u16).unwrap()), (MIGRATE, 2));
+        }
         other => panic!("{other:?}"),
     }
+    match parse(&["migrate", "--from=3", "--port", "2"]).unwrap() {
+        Command::Do(_, environment, flags) => {
+            assert_eq!((flags.get("FROM"), environment.get("FROM")), (Some("3"), None));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        parse(&["--from", "3", "migrate"]).unwrap_err().to_string().contains("--from"),
+        "a flag of migrate alone"
+    );
+    assert!(
+        help(&about).contains("Of migrate, flags only:\n  --from NUMBER [default: 1]"),
+        "{}",
+        help(&about)
+    );
     assert!(matches!(parse(&["--port", "2"]).unwrap(), Command::Run(_)));
     assert!(parse(&["imigrate"]).unwrap_err().to_string().contains("imigrate"));
     assert!(help(&about).contains("migrate [--NAME VALUE]…    does nothing but migrate"));

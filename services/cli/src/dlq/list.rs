@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use jiff::Timestamp;
+use synapse_chassis::console::{Progress, human};
 use synapse_rs::{
     RedisSettings,
     dead_letters::{self, Heap},
@@ -11,8 +12,7 @@ use synapse_rs::{
 
 use crate::{
     failure::Failure,
-    human, output,
-    progress::Progress,
+    output,
     table::{Column, Table},
     terminal::{Style, Terminal},
 };

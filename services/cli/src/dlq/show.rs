@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use synapse_chassis::console::human;
 use synapse_rs::{
     EntryId, RedisSettings,
     dead_letters::{Letter, MAX_PAGE, Selection, page},
@@ -15,7 +16,7 @@ use crate::{
     arguments::Show,
     commands::Commands,
     failure::Failure,
-    human, output,
+    output,
     terminal::{Line, Style, Terminal},
 };
 

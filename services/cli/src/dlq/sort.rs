@@ -1,5 +1,6 @@
 //! `synapse dlq replay` and `synapse dlq purge`.
 
+use synapse_chassis::console::{BetweenPieces, Progress, human};
 use synapse_rs::{
     RedisSettings,
     dead_letters::{MAX_IDS, Selection, Sorting, Task, knows},
@@ -7,15 +8,7 @@ use synapse_rs::{
 };
 
 use super::{check_name, of_what, stream_name};
-use crate::{
-    arguments::Letters,
-    confirm::confirm,
-    failure::Failure,
-    human,
-    interrupt::{BetweenPieces, interrupted},
-    output,
-    progress::Progress,
-};
+use crate::{arguments::Letters, confirm::confirm, failure::Failure, interrupt::interrupted, output};
 
 /// Puts the selected letters back or deletes them; `agreed` is whether it needs no further question.
 pub(super) async fn run(

@@ -2,12 +2,10 @@
 
 use jiff::ZonedDateTime;
 use serde_json::Value;
+use synapse_chassis::console::human;
 use synapse_rs::{Event, stream};
 
-use crate::{
-    human,
-    terminal::{Line, Style},
-};
+use crate::terminal::{Line, Style};
 
 /// Fields that say most about an event, in the order they are shown; the others follow as they were written.
 const FIRST: [&str; 18] = [

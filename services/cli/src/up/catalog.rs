@@ -16,7 +16,7 @@ pub(crate) struct Service {
 }
 
 /// All of them. A service whose executable is not there is left out, and said so.
-pub(crate) const SERVICES: [Service; 4] = [
+pub(crate) const SERVICES: [Service; 5] = [
     Service {
         name: "gateway",
         binary: "synapse-gateway",
@@ -40,6 +40,12 @@ pub(crate) const SERVICES: [Service; 4] = [
         binary: "synapse-notifications",
         default_port: 5005,
         offers: "Socket.IO at /socket.io/, /notifications, /push/…; /openapi.json",
+    },
+    Service {
+        name: "analytics",
+        binary: "synapse-analytics",
+        default_port: 5004,
+        offers: "answers about models and training: /analytics/…, /time-series/…; /openapi.json",
     },
 ];
 

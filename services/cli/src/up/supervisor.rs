@@ -3,6 +3,7 @@
 use std::{convert::Infallible, io, process::ExitStatus, time::Duration};
 
 use rustix::process::Pid;
+use synapse_chassis::console::human;
 use synapse_rs::{backoff::Backoff, shutdown::Shutdown};
 use tokio::{
     sync::mpsc::Sender,
@@ -14,7 +15,6 @@ use super::{
     probe::Probe,
     process::{Process, Recipe},
 };
-use crate::human;
 
 /// The status by which a service says that its settings are wrong (`EX_USAGE`).
 pub(crate) const BAD_SETTINGS: i32 = 64;

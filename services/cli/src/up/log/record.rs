@@ -3,10 +3,8 @@
 use jiff::{Timestamp, ZonedDateTime};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    human,
-    terminal::{Line, Style},
-};
+use crate::terminal::{Line, Style};
+use synapse_chassis::console::human;
 
 /// Columns for the name of a process: those of `notifications`.
 const NAME_COLUMNS: usize = 13;

@@ -4,14 +4,14 @@ use std::{fs::File, os::fd::AsFd as _};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::human;
+use super::human;
 
 /// Text for every event would cost more than the event.
 const MESSAGE_EVERY: u64 = 256;
 
 /// A bar on standard error, or a count where the end is not known. Nothing where no one looks.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     noun: &'static str,
     done: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Of reading standard input, by bytes where it is a file; `done` is what happens to each event.
-    pub(crate) fn of_input(done: &'static str) -> Self {
+    pub fn of_input(done: &'static str) -> Self {
         match input_length() {
             Some(length) => Self::with(Some(length), BY_LENGTH, "event", done),
             None => Self::with(None, COUNTED, "event", done),
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// Of a way of known length, if it is known; `done` is what happens to each thing.
-    pub(crate) fn of(length: Option<u64>, noun: &'static str, done: &'static str) -> Self {
+    pub fn of(length: Option<u64>, noun: &'static str, done: &'static str) -> Self {
         let template = if length.is_some() { BY_LENGTH } else { COUNTED };
         let progress = Self::with(length, template, noun, done);
         progress.say(0);
@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// Of something that does not say how far it is.
-    pub(crate) fn waiting(what: &'static str) -> Self {
+    pub fn waiting(what: &'static str) -> Self {
         let progress = Self::with(None, COUNTED, what, what);
         progress.bar.set_message(what);
         progress.bar.enable_steady_tick(std::time::Duration::from_millis(100));
@@ -49,19 +49,19 @@ impl Progress {
     }
 
     /// So many more bytes were read.
-    pub(crate) fn read(&self, bytes: usize) {
+    pub fn read(&self, bytes: usize) {
         self.bar.inc(u64::try_from(bytes).unwrap_or(0));
     }
 
     /// So many events of the input are done in all.
-    pub(crate) fn acknowledged(&self, count: u64) {
+    pub fn acknowledged(&self, count: u64) {
         if count.is_multiple_of(MESSAGE_EVERY) {
             self.say(count);
         }
     }
 
     /// It is so far, and so many of the things are done in all.
-    pub(crate) fn reached(&self, position: u64, count: u64) {
+    pub fn reached(&self, position: u64, count: u64) {
         self.bar.set_position(position);
         self.say(count);
     }
@@ -71,7 +71,7 @@ impl Progress {
     }
 
     /// Takes the bar off the screen.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
 
 /// A span in its two largest units at most: `450ms`, `12s`, `3m 20s`, `5h 2m`, `12d 3h`.
-pub(crate) fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (large, unit, small, small_unit) = match seconds {
         0 => return format!("{}ms", span.as_millis()),
@@ -18,7 +18,7 @@ pub(crate) fn span(span: Duration) -> String {
 }
 
 /// How long ago a time in milliseconds since 1970 was: `3m 20s ago`, `now`, or `in 5s` for a clock ahead of ours.
-pub(crate) fn ago(ms: u64, now: Timestamp) -> String {
+pub fn ago(ms: u64, now: Timestamp) -> String {
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let distance = span(Duration::from_millis(now_ms.abs_diff(ms)));
     match now_ms.abs_diff(ms) {
@@ -29,13 +29,13 @@ pub(crate) fn ago(ms: u64, now: Timestamp) -> String {
 }
 
 /// How old something of a time in milliseconds since 1970 is: `3m 20s`; `0ms` for a clock ahead of ours.
-pub(crate) fn age(ms: u64, now: Timestamp) -> String {
+pub fn age(ms: u64, now: Timestamp) -> String {
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     span(Duration::from_millis(now_ms.saturating_sub(ms)))
 }
 
 /// Bytes in the largest binary unit below them: `512 B`, `1.4 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -50,7 +50,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// A count with its thousands apart: `1,234,567`.
-pub(crate) fn count(count: u64) -> String {
+pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -63,7 +63,7 @@ pub(crate) fn count(count: u64) -> String {
 }
 
 /// A count of things: `1 event`, `2,000 events`, `3 entries`.
-pub(crate) fn counted(amount: u64, noun: &str) -> String {
+pub fn counted(amount: u64, noun: &str) -> String {
     let amount_text = count(amount);
     match noun.strip_suffix('y') {
         _ if amount == 1 => format!("{amount_text} {noun}"),
@@ -73,7 +73,7 @@ pub(crate) fn counted(amount: u64, noun: &str) -> String {
 }
 
 /// The time of day in the zone of the reader, with the date where it is another day than today's.
-pub(crate) fn clock(ms: u64, now: &ZonedDateTime) -> String {
+pub fn clock(ms: u64, now: &ZonedDateTime) -> String {
     let zone: TimeZone = now.time_zone().clone();
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let Some(time) = time.map(|time| time.to_zoned_datetime(zone)) else { return "(no time)".to_owned() };

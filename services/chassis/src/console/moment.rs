@@ -8,7 +8,7 @@ const DATE: &str = "2026-11-23";
 
 /// Why a moment can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidMoment {
+pub enum InvalidMoment {
     /// Neither of the forms.
     #[error(
         "{0:?} is neither an entry id nor a time: give an id (1795424694440-0), a time with its offset \
@@ -23,7 +23,7 @@ pub(crate) enum InvalidMoment {
 /// The position right before a moment: every entry after it was appended at that moment or later.
 ///
 /// An entry id is a position itself: entries after it, without it.
-pub(crate) fn position_before(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
+pub fn position_before(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
     match text.trim().parse() {
         Ok(id) => Ok(id),
         Err(_) => Ok(milliseconds(text, now)?
@@ -33,7 +33,7 @@ pub(crate) fn position_before(text: &str, now: &ZonedDateTime) -> Result<EntryId
 }
 
 /// The first id of a moment; an entry id is itself.
-pub(crate) fn first_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
+pub fn first_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
     match text.trim().parse() {
         Ok(id) => Ok(id),
         Err(_) => Ok(EntryId::new(milliseconds(text, now)?, 0)),
@@ -41,7 +41,7 @@ pub(crate) fn first_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, Inval
 }
 
 /// The last id of a moment; an entry id is itself, one without a sequence number the last of its millisecond.
-pub(crate) fn last_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
+pub fn last_at(text: &str, now: &ZonedDateTime) -> Result<EntryId, InvalidMoment> {
     match text.trim().parse::<EntryId>() {
         Ok(id) if text.contains('-') => Ok(id),
         Ok(id) => Ok(EntryId::new(id.ms, u64::MAX)),

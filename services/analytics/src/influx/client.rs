@@ -1,0 +1,352 @@
+//! The server: its version, its requests, and what its answers mean.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use synapse_chassis::outgoing::{self, Client, OutgoingError, Tls};
+use tokio::time::timeout;
+use url::Url;
+
+use super::settings::{InfluxSettings, Version};
+use crate::store::StoreError;
+
+/// How much of an answer to a write is read.
+const MAX_WRITE_ANSWER_BYTES: usize = 256 << 10;
+/// How much of the server's words is passed on.
+const MAX_WORDS_CHARS: usize = 500;
+/// The longest pause a server can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// A server of InfluxDB.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) settings: InfluxSettings,
+    client: Client,
+    authorization: Option<HeaderValue>,
+    /// Asked once it is needed.
+    version: Mutex<Option<Version>>,
+    /// A line that it has stored: to store it again changes nothing.
+    pub(super) known_line: Mutex<Option<Bytes>>,
+}
+
+/// What a write came to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// All of it is stored.
+    Stored,
+    /// For a flaw of some points, in the server's words. Where it says so: how many; the others are stored.
+    Refused {
+        /// Its words.
+        words: String,
+        /// How many, if it says so.
+        dropped: Option<usize>,
+    },
+    /// Too large for the server.
+    TooLarge(String),
+    /// Something is wrong, with the server or with the points.
+    Broken(String),
+    /// The database is not there.
+    NoDatabase(String),
+}
+
+/// The words of an error: of InfluxDB 1 `error`, of 2 `message`.
+#[derive(Deserialize)]
+struct Words {
+    #[serde(alias = "message")]
+    error: String,
+}
+
+impl Server {
+    pub(super) fn new(settings: InfluxSettings) -> Result<Self, OutgoingError> {
+        let tls = if settings.url.scheme() == "https" { Some(Tls::new()?) } else { None };
+        Ok(Self {
+            client: Client::new(tls, settings.timeout),
+            authorization: authorization(&settings),
+            version: Mutex::new(settings.version),
+            known_line: Mutex::new(None),
+            settings,
+        })
+    }
+
+    /// Its version, asked once; a server that does not say is taken for InfluxDB 2.
+    pub(super) async fn version(&self) -> Result<Version, StoreError> {
+        if let Some(version) = *self.version.lock() {
+            return Ok(version);
+        }
+        let answer = self
+            .send(Method::GET, self.address("ping", &[]), HeaderMap::new(), Bytes::new(), 1 << 10)
+            .await?;
+        if answer.status().is_server_error() {
+            return Err(self.away(&format!("/ping answers {}", answer.status())));
+        }
+        let said = answer.headers().get("x-influxdb-version").and_then(|version| version.to_str().ok());
+        let is_one = said.is_some_and(|version| version.trim_start_matches('v').starts_with("1."));
+        let version = if is_one { Version::One } else { Version::Two };
+        tracing::info!(url = %self.settings.url, said = said.unwrap_or("nothing"), ?version, "InfluxDB's version");
+        *self.version.lock() = Some(version);
+        Ok(version)
+    }
+
+    /// Writes points, as they were compressed.
+    pub(super) async fn write(&self, body: Bytes) -> Result<Answer, StoreError> {
+        let version = self.version().await?;
+        let InfluxSettings { org, bucket, .. } = &self.settings;
+        let address = match version {
+            Version::One => self.address("write", &[("db", bucket), ("precision", "ns")]),
+            Version::Two => {
+                self.address("api/v2/write", &[("org", org), ("bucket", bucket), ("precision", "ns")])
+            }
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        let answer = self.send(Method::POST, address, headers, body, MAX_WRITE_ANSWER_BYTES).await?;
+        self.judge(answer.status(), answer.headers(), answer.body(), version)
+    }
+
+    /// What the answer to a write means.
+    fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        version: Version,
+    ) -> Result<Answer, StoreError> {
+        let words = words_of(body);
+        match status {
+            _ if status.is_success() => Ok(Answer::Stored),
+            // What a limit of the server keeps out is no flaw of the point: with more room it goes in.
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY
+                if words.contains("limit exceeded") =>
+            {
+                Err(self.away(&format!(
+                    "{words}; raise the limit in InfluxDB's configuration, or leave users out of the tags by \
+                     INFLUXDB_USER_TAG=off"
+                )))
+            }
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                Ok(Answer::Refused { dropped: dropped(&words), words })
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::TooLarge(words)),
+            StatusCode::NOT_FOUND if version == Version::One && words.contains("database not found") => {
+                Ok(Answer::NoDatabase(words))
+            }
+            StatusCode::NOT_FOUND => {
+                if !words.contains("not found") {
+                    // Another server may be there now.
+                    *self.version.lock() = self.settings.version;
+                }
+                Err(self.away(&self.not_found(&words, version)))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.shut_out(status, &words)),
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::GATEWAY_TIMEOUT => Err(self.busy(status, headers, &words)),
+            _ if status.is_server_error() => Ok(Answer::Broken(format!("{status}: {words}"))),
+            _ => {
+                Err(self
+                    .away(&format!("answers {status}: {words}; is INFLUXDB_URL the address of an InfluxDB?")))
+            }
+        }
+    }
+
+    /// Asks something in InfluxQL.
+    pub(super) async fn ask(&self, question: &str, max_bytes: usize) -> Result<Bytes, StoreError> {
+        let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", question).finish();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let address = self.address("query", &[("db", &self.settings.bucket), ("epoch", "ns")]);
+        let answer = self.send(Method::POST, address, headers, form.into(), max_bytes).await?;
+        let (status, words) = (answer.status(), words_of(answer.body()));
+        match status {
+            _ if status.is_success() => Ok(answer.into_body()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.shut_out(status, &words)),
+            StatusCode::NOT_FOUND if words.contains("not found") => {
+                Err(self.away(&self.not_found(&words, Version::Two)))
+            }
+            StatusCode::TOO_MANY_REQUESTS => Err(self.busy(status, answer.headers(), &words)),
+            _ if status.is_server_error() => Err(self.busy(status, answer.headers(), &words)),
+            _ => Err(StoreError::Failed(format!("{} answers {status}: {words}", self.settings.url))),
+        }
+    }
+
+    /// Makes the database of InfluxDB 1.
+    pub(super) async fn create_database(&self) -> Result<(), StoreError> {
+        let name = &self.settings.bucket;
+        let question = format!("CREATE DATABASE {}", super::query::identifier(name));
+        let made = self.ask(&question, MAX_WRITE_ANSWER_BYTES).await.map_err(|error| error.to_string());
+        let refusal = match made {
+            Ok(body) => super::query::error_in(&body),
+            Err(error) => Some(error),
+        };
+        match refusal {
+            None => {
+                tracing::info!(database = name, url = %self.settings.url, "the database was not there, and is made");
+                Ok(())
+            }
+            Some(words) => Err(self.away(&format!(
+                "there is no database {name:?} and it can't be made ({words}); make it, by {question} as a user who may, \
+                 or set INFLUXDB_BUCKET"
+            ))),
+        }
+    }
+
+    /// One request, within the time for it.
+    async fn send(
+        &self,
+        method: Method,
+        address: Url,
+        mut headers: HeaderMap,
+        body: Bytes,
+        max_bytes: usize,
+    ) -> Result<http::Response<Bytes>, StoreError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            address.as_str().parse().map_err(|error| StoreError::Failed(format!("{address}: {error}")))?;
+        headers.insert(USER_AGENT, HeaderValue::from_static(outgoing::USER_AGENT));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        *request.headers_mut() = headers;
+        let limit = self.settings.timeout;
+        match timeout(limit, self.client.send(request, max_bytes)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error @ OutgoingError::Body { .. })) => {
+                Err(StoreError::Failed(format!("{}: {error}", self.settings.url)))
+            }
+            Ok(Err(error)) => Err(self.away(&error.to_string())),
+            Err(_) if address.path().ends_with("/query") => Err(StoreError::Slow(limit)),
+            Err(_) => Err(self.away(&format!("no answer within {limit:?} (INFLUXDB_TIMEOUT)"))),
+        }
+    }
+
+    /// A path below the server's address.
+    fn address(&self, path: &str, parameters: &[(&str, &str)]) -> Url {
+        let mut address = self.settings.url.clone();
+        address.set_path(&format!("{}/{path}", address.path().trim_end_matches('/')));
+        if !parameters.is_empty() {
+            address.query_pairs_mut().extend_pairs(parameters);
+        }
+        address
+    }
+
+    pub(super) fn away(&self, reason: &str) -> StoreError {
+        StoreError::unavailable(format!("InfluxDB at {}: {reason}", self.settings.url))
+    }
+
+    fn busy(&self, status: StatusCode, headers: &HeaderMap, words: &str) -> StoreError {
+        StoreError::Unavailable {
+            reason: format!("InfluxDB at {} answers {status}: {words}", self.settings.url),
+            retry_after: retry_after(headers),
+        }
+    }
+
+    fn shut_out(&self, status: StatusCode, words: &str) -> StoreError {
+        self.away(&format!(
+            "answers {status}: {words}; check INFLUXDB_TOKEN, and that it may write and read the bucket"
+        ))
+    }
+
+    fn not_found(&self, words: &str, version: Version) -> String {
+        let InfluxSettings { org, bucket, .. } = &self.settings;
+        match version {
+            Version::One => format!("{words}; is INFLUXDB_URL the address of an InfluxDB?"),
+            Version::Two => format!(
+                "{words}; check INFLUXDB_ORG ({org}) and INFLUXDB_BUCKET ({bucket}), or make it: influx bucket create \
+                 --org {org} --name {bucket}"
+            ),
+        }
+    }
+}
+
+/// Tokens of InfluxDB 2, users of InfluxDB 1.
+fn authorization(settings: &InfluxSettings) -> Option<HeaderValue> {
+    let basic = |pair: String| format!("Basic {}", BASE64_STANDARD.encode(pair));
+    let text = match (&settings.token, &settings.user) {
+        (Some(token), _) if settings.version != Some(Version::Two) && token.reveal().contains(':') => {
+            basic(token.reveal().to_owned())
+        }
+        (Some(token), _) => format!("Token {}", token.reveal()),
+        (None, Some((user, password))) => basic(format!("{user}:{}", password.reveal())),
+        (None, None) => return None,
+    };
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What the server says, cut to what fits a message.
+fn words_of(body: &[u8]) -> String {
+    let said = match serde_json::from_slice::<Words>(body) {
+        Ok(words) => words.error,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    let said = said.trim();
+    match said.char_indices().nth(MAX_WORDS_CHARS) {
+        // The cause stands at the end, behind the line that it is of.
+        Some(_) => {
+            let half = MAX_WORDS_CHARS / 2;
+            let head: String = said.chars().take(half).collect();
+            let tail: Vec<char> = said.chars().rev().take(half).collect();
+            head + " … " + &tail.into_iter().rev().collect::<String>()
+        }
+        None => said.to_owned(),
+    }
+}
+
+/// How many points it left out, where the others are stored: `partial write: … dropped=3`.
+fn dropped(words: &str) -> Option<usize> {
+    words.contains("partial write").then(|| words.rsplit_once("dropped=")?.1.trim().parse().ok()).flatten()
+}
+
+/// When to ask again: in so many seconds, or at a time.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        let left = time.as_millisecond().saturating_sub(jiff::Timestamp::now().as_millisecond());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_in_seconds_or_until_a_time() {
+        let pause = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(pause("7"), Some(Duration::from_secs(7)));
+        assert_eq!(pause("99999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(pause("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(pause("soon"), None);
+    }
+
+    #[test]
+    fn words_are_those_of_either_version_and_keep_their_end() {
+        assert_eq!(words_of(br#"{"error":"no"}"#), "no");
+        assert_eq!(words_of(br#"{"code":"invalid","message":"no"}"#), "no");
+        assert_eq!(words_of(b"<html>"), "<html>");
+        let long = words_of(format!("unable to parse '{}': bad number", "x".repeat(10_000)).as_bytes());
+        assert!(long.len() < 600 && long.starts_with("unable") && long.ends_with("bad number"), "{long}");
+        assert_eq!(dropped("partial write: field type conflict dropped=3"), Some(3));
+        assert_eq!(dropped("unable to parse 'x dropped=3'"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! Files that can't be used.
+
+use std::{fs, time::Duration};
+
+use synapse_analytics::{
+    embedded::{Embedded, EmbeddedError, EmbeddedSettings, FILE_NAME},
+    store::StoreError,
+};
+use tempfile::TempDir;
+
+use crate::support::{BASE, Bench, MINUTE, SETTINGS, inference, samples, window};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_alone_has_the_file() {
+    let bench = Bench::new(SETTINGS).await;
+    let error = Embedded::open(&bench.path(), SETTINGS).await.map(drop).unwrap_err();
+    assert!(matches!(error, EmbeddedError::InUse(_)));
+    let message = error.to_string();
+    assert!(message.contains(FILE_NAME) && message.contains("DATA_DIR"), "{message}");
+    bench.reopen().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_database_is_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    fs::write(&path, "something else, that is longer than the header of a database, and is none".repeat(20))
+        .unwrap();
+    let message = Embedded::open(&path, SETTINGS).await.map(drop).unwrap_err().to_string();
+    assert!(message.contains(FILE_NAME) && message.contains("not a database"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_fails_by_name_and_is_no_outage() {
+    let bench = Bench::new(SETTINGS).await;
+    let all: Vec<_> = (0..20_000).map(|number| inference(BASE + number * 7_000_000)).collect();
+    bench.write(&samples(&all)).await;
+    let path = bench.path();
+    let folder = {
+        let bench = bench.reopen().await;
+        fs::copy(&path, path.with_extension("copy")).unwrap();
+        bench.folder
+    };
+    let damaged = folder.path().join("damaged.db");
+    let mut bytes = fs::read(path.with_extension("copy")).unwrap();
+    assert!(bytes.len() > 200_000, "the log was written back on closing");
+    let length = bytes.len();
+    bytes[8_192..length].iter_mut().skip(7).step_by(2).for_each(|byte| *byte = 0xff);
+    fs::write(&damaged, bytes).unwrap();
+    let message = match Embedded::open(&damaged, SETTINGS).await {
+        Err(error) => error.to_string(),
+        Ok((store, writer)) => {
+            tokio::spawn(writer.run());
+            let Err(StoreError::Failed(reason)) = store.models(window(BASE + 1, BASE + 3 * MINUTE)).await
+            else {
+                panic!("an answer from a damaged file")
+            };
+            reason
+        }
+    };
+    assert!(message.contains("damaged.db"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_takes_too_long_is_given_up_and_the_next_is_answered() {
+    let bench = Bench::new(SETTINGS).await;
+    let all: Vec<_> = (0..60_000).map(|number| inference(BASE + number * 900)).collect();
+    bench.write(&samples(&all)).await;
+    let path = bench.path();
+    let folder = bench.reopen().await;
+    let quick = EmbeddedSettings { timeout: Duration::from_millis(20), ..SETTINGS };
+    drop(folder.store);
+    let (store, _writer) = loop {
+        match Embedded::open(&path, quick).await {
+            Err(EmbeddedError::InUse(_)) => tokio::task::yield_now().await,
+            opened => break opened.unwrap(),
+        }
+    };
+    // All of them are rows of one minute's edge.
+    let edge = window(BASE, BASE + MINUTE - 1);
+    for _ in 0..8 {
+        assert_eq!(store.models(edge).await, Err(StoreError::Slow(Duration::from_millis(18))));
+    }
+    // More than there are readers were given up; all of them are free again.
+    loop {
+        match store.models(window(BASE, BASE + 2)).await {
+            Ok(told) => break assert_eq!(told.rows[0].summary.count, 1),
+            Err(StoreError::Slow(_) | StoreError::Unavailable { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -83,8 +83,6 @@ def wait_until_settled(server: RedisServer, *streams: str, patience_s: float = 3
     def is_settled() -> bool:
         with server.client() as client:
             groups = [group for stream in streams for group in client.xinfo_groups(stream) if group["name"] == GROUP]
-            return len(groups) == len(streams) and all(
-                group["lag"] == 0 and group["pending"] == 0 for group in groups
-            )
+            return len(groups) == len(streams) and all(group["lag"] == 0 and group["pending"] == 0 for group in groups)
 
     eventually("all events to be settled", is_settled, patience_s)

@@ -42,14 +42,14 @@ pub struct ModelSeries {
     /// How long a step is, in seconds.
     pub step_s: f64,
     /// By start and version; steps without inferences are left out.
-    pub points: Vec<Point>,
+    pub points: Vec<ModelStep>,
     /// Whether there are more than an answer has room for.
     pub truncated: bool,
 }
 
 /// A version of a model in a step.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Point {
+pub struct ModelStep {
     /// Where the step begins, RFC 3339; the first one no earlier than the window.
     pub start: String,
     /// The version.
@@ -105,7 +105,7 @@ pub(crate) async fn series(
     let window = window(&query, analytics.max_window)?;
     let step = step(&query, window)?;
     let found = analytics.store.model_series(&model_name, window, step).await?;
-    let point = |point: crate::store::ModelPoint| Point {
+    let point = |point: crate::store::ModelPoint| ModelStep {
         start: shown(point.start),
         version: point.version,
         summary: point.summary,

@@ -13,13 +13,16 @@ use synapse_chassis::{
     error::ApiError,
     request::{Query, cut, parse_object},
 };
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Object, ObjectBuilder, SchemaType, Type},
+};
 
 use crate::{
     Analytics, READ, RECORD,
     line::{INFERENCE, TRAINING, USER},
     record::RecordError,
-    request::{check_name, check_step, duration, shown},
+    request::{MAX_NAME, check_name, check_step, duration, shown},
     sample::{Metric, PointTime},
     store::{MetricPoint, Store as _, Window},
 };
@@ -35,16 +38,28 @@ const STEP: Duration = Duration::from_hours(1);
 #[schema(rename_all = "camelCase")]
 struct NewFigure {
     /// Whose it is.
-    #[schema(min_length = 1, max_length = 256)]
-    user_id: String,
+    #[schema(schema_with = text_of_any)]
+    user_id: (),
     /// What it is of.
-    #[schema(min_length = 1, max_length = 256)]
-    metric: String,
-    /// The figure: a number, or the text of one.
-    value: f64,
+    #[schema(schema_with = text_of_any)]
+    metric: (),
+    /// The figure.
+    #[schema(schema_with = number_of_any)]
+    value: (),
     /// What tells series apart beside the user: texts by name, 32 at most.
-    #[schema(value_type = Option<BTreeMap<String, String>>, nullable = false)]
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     tags: (),
+}
+
+/// A text; a number or a boolean is taken for its text, as of old.
+fn text_of_any() -> Object {
+    let types = SchemaType::from_iter([Type::String, Type::Number, Type::Boolean]);
+    ObjectBuilder::new().schema_type(types).min_length(Some(1)).max_length(Some(MAX_NAME)).build()
+}
+
+/// A number, or the text of one.
+fn number_of_any() -> Object {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Number, Type::String])).build()
 }
 
 /// It is stored.

@@ -23,16 +23,16 @@ pub struct Training {
     /// What it was found by: `experiment_id` or `model_name`; `null` if nothing was found.
     pub found_by: Option<&'static str>,
     /// Where it is now.
-    pub latest: Option<Point>,
+    pub latest: Option<TrainingStep>,
     /// The newest points, oldest first.
-    pub points: Vec<Point>,
+    pub points: Vec<TrainingStep>,
     /// Whether there are older ones.
     pub truncated: bool,
 }
 
 /// What was said of a training run at one time.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Point {
+pub struct TrainingStep {
     /// When its event was added to the stream, RFC 3339.
     pub time: String,
     /// When it was published, by the publisher's clock.
@@ -51,7 +51,7 @@ pub struct Point {
     pub metrics: BTreeMap<String, f64>,
 }
 
-impl From<TrainingPoint> for Point {
+impl From<TrainingPoint> for TrainingStep {
     fn from(point: TrainingPoint) -> Self {
         Self {
             time: shown(point.time),
@@ -103,7 +103,7 @@ pub(crate) async fn history(
     for (name, key) in keys {
         let Rows { rows, truncated } = analytics.store.training(&key, limit).await?;
         if !rows.is_empty() {
-            let points: Vec<_> = rows.into_iter().map(Point::from).collect();
+            let points: Vec<_> = rows.into_iter().map(TrainingStep::from).collect();
             let latest = points.last().cloned();
             return Ok(Json(Training { found_by: Some(name), latest, points, truncated }));
         }

@@ -122,7 +122,7 @@ module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
 ##@ Measure it
-bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications ## Publishing, consuming, delivering, making tasks, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications bench-analytics ## Publishing, consuming, delivering, making tasks, storing, each beside its peers in the same run
 
 bench-publish: module-release rust redis ## Publishing alone
 	cargo build --package spool-load --locked --release
@@ -147,13 +147,16 @@ bench-tasks: tools release redis postgres ## Making tasks alone
 bench-notifications: module-release release redis ## How long after its event a notification is with its user
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/notifications.py
 
+bench-analytics: module-release release redis influxdb victoria-metrics ## Storing events alone
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/analytics.py
+
 soak: module test-binaries redis influxdb victoria-metrics node clients ## The long tests: hours of traffic and faults in minutes
 	SYNAPSE_TEST_OFFSETS=all PROPTEST_CASES=1000 cargo test --package synapse-rs --test publishing --locked
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed
 

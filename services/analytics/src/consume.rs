@@ -103,7 +103,7 @@ impl<S: Store> Storing<S> {
         let mut backoff = Backoff::default();
         loop {
             let config = ConsumerConfig {
-                batch: self.reading.batch.min(1_000),
+                batch: self.reading.batch,
                 max_in_hand_bytes: self.reading.in_hand_bytes,
                 ..ConsumerConfig::new(GROUP, STREAMS)
             };

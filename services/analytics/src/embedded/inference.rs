@@ -20,9 +20,10 @@ const INSERT: OverRows = OverRows {
     tail: "",
 };
 const FIND_SERIES: OverRows = OverRows {
-    head: "SELECT id, model_name, version FROM series WHERE (model_name, version) IN (",
+    head: "WITH asked (model_name, version) AS (",
     columns: 2,
-    tail: ")",
+    // In this order each is looked up; by IN all series would be read.
+    tail: ") SELECT id, model_name, version FROM asked CROSS JOIN series USING (model_name, version)",
 };
 const MAKE_SERIES: OverRows =
     OverRows { head: "INSERT INTO series (model_name, version)", columns: 2, tail: "" };

@@ -1,10 +1,14 @@
 //! Files that can't be used.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use synapse_analytics::{
     embedded::{Embedded, EmbeddedError, EmbeddedSettings, FILE_NAME},
     store::StoreError,
+};
+use synapse_database::{
+    AnyConnection, Row as _,
+    sqlx::{self, AssertSqlSafe, Connection as _},
 };
 use tempfile::TempDir;
 
@@ -30,22 +34,28 @@ async fn a_file_that_is_no_database_is_named() {
     assert!(message.contains(FILE_NAME) && message.contains("not a database"), "{message}");
 }
 
+/// A connection of the test's own.
+async fn connect(path: &Path) -> AnyConnection {
+    AnyConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_fails_by_name_and_is_no_outage() {
     let bench = Bench::new(SETTINGS).await;
     let all: Vec<_> = (0..20_000).map(|number| inference(BASE + number * 7_000_000)).collect();
     bench.write(&samples(&all)).await;
-    let path = bench.path();
-    let folder = {
-        let bench = bench.reopen().await;
-        fs::copy(&path, path.with_extension("copy")).unwrap();
-        bench.folder
-    };
-    let damaged = folder.path().join("damaged.db");
-    let mut bytes = fs::read(path.with_extension("copy")).unwrap();
-    assert!(bytes.len() > 200_000, "the log was written back on closing");
-    let length = bytes.len();
-    bytes[8_192..length].iter_mut().skip(7).step_by(2).for_each(|byte| *byte = 0xff);
+    let mut connection = connect(&bench.path()).await;
+    // 0: all of the log is in the file, none of it was in use.
+    while let 1 = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+        .get::<i32, _>(0)
+    {}
+    let damaged = bench.folder.path().join("damaged.db");
+    let mut bytes = fs::read(bench.path()).unwrap();
+    assert!(bytes.len() > 200_000);
+    bytes[8_192..].iter_mut().skip(7).step_by(2).for_each(|byte| *byte = 0xff);
     fs::write(&damaged, bytes).unwrap();
     let message = match Embedded::open(&damaged, SETTINGS).await {
         Err(error) => error.to_string(),
@@ -59,6 +69,23 @@ async fn a_damaged_file_fails_by_name_and_is_no_outage() {
         }
     };
     assert!(message.contains("damaged.db"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_latencies_are_not_told_and_not_added_to() {
+    let bench = Bench::new(SETTINGS).await;
+    bench.write(&samples(&[inference(BASE), inference(BASE + MINUTE)])).await;
+    let mut connection = connect(&bench.path()).await;
+    let damage = format!("UPDATE rollup SET latency = zeroblob(30) WHERE minute = {}", BASE / MINUTE);
+    sqlx::query(AssertSqlSafe(damage)).execute(&mut connection).await.unwrap();
+    let answer = bench.store.models(window(BASE, BASE + MINUTE)).await;
+    let Err(StoreError::Failed(reason)) = answer else { panic!("{answer:?}") };
+    assert!(reason.contains(FILE_NAME) && reason.contains("latencies of a minute"), "{reason}");
+    let written = bench.store.write(&samples(&[inference(BASE + 1)])).await;
+    assert!(matches!(written, Err(StoreError::Failed(_))), "{written:?}");
+    bench.write(&samples(&[inference(BASE + MINUTE + 1)])).await;
+    let answer = bench.store.models(window(BASE + MINUTE, BASE + 2 * MINUTE)).await.unwrap();
+    assert_eq!(answer.rows[0].summary.count, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

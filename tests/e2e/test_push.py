@@ -174,12 +174,14 @@ def test_what_a_push_service_does_not_take_now_is_sent_later(
     assert len(push_service.arrived) == 3
 
 
-@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize("page_is", ["long", "cut off", "stalled"])
 def test_what_was_taken_is_not_sent_again_whatever_else_the_answer_says(
-    service: Notifications, redis_server: RedisServer, push_service: PushService, cut_off: bool
+    service: Notifications, redis_server: RedisServer, push_service: PushService, page_is: str
 ) -> None:
-    page = b"<p>thanks</p>" * 10_000
-    headers = {"content-length": str(len(page) + 99)} if cut_off else {}
+    page = b"" if page_is == "stalled" else b"<p>thanks</p>" * 10_000
+    headers = {} if page_is == "long" else {"content-length": str(len(page) + 99)}
+    if page_is == "stalled":
+        headers["connection"] = "keep-alive"
     push_service.answer = lambda *_: (201, headers, page)
     subscribe(service, push_service.browser())
     publish(redis_server, event("u"))
@@ -190,6 +192,31 @@ def test_what_was_taken_is_not_sent_again_whatever_else_the_answer_says(
     push_service.answer = lambda *_: (410, headers, page)
     publish(redis_server, event("u"))
     eventually("it to be forgotten", lambda: 'pushes_total{result="gone"} 1' in service.get("/metrics")[1])
+    assert len(push_service.arrived) == 2
+
+
+def test_what_waits_for_one_user_does_not_reach_the_next_user_of_a_browser(
+    service: Notifications, redis_server: RedisServer, push_service: PushService
+) -> None:
+    go_on = threading.Event()
+
+    def answer(_: Arrived, before: int) -> tuple[int, dict[str, str]]:
+        if before == 0:
+            go_on.wait(30)
+        return 201, {}
+
+    push_service.answer = answer
+    browser = push_service.browser()
+    subscribe(service, browser, "alice")
+    publish(redis_server, *(event("alice", n=n) for n in range(20)))
+    push_service.wait_for(1)
+    eventually("all to wait", lambda: len(service.inbox("alice")) == 20)
+    subscribe(service, browser, "bob")
+    go_on.set()
+    publish(redis_server, event("bob", n=99))
+    arrived = push_service.wait_for(2)
+    assert [browser.read(one)["data"]["n"] for one in arrived][1:] == [99]
+    eventually("the queue to be empty", lambda: queued(service) == 0)
     assert len(push_service.arrived) == 2
 
 

@@ -87,7 +87,8 @@ class PushService:
                 self.end_headers()
                 with contextlib.suppress(OSError):
                     self.wfile.write(text)
-                if int(headers.get("content-length", len(text))) != len(text):
+                is_cut_off = int(headers.get("content-length", len(text))) != len(text)
+                if is_cut_off and headers.get("connection") != "keep-alive":
                     self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 
@@ -40,6 +40,9 @@ pub enum OutgoingError {
     /// No connection, or one that broke.
     #[error("{0}")]
     Request(String),
+    /// It did not come in time.
+    #[error("there was no answer in time")]
+    TooLate,
     /// Too long, or cut off.
     #[error("the answer's body is cut off or longer than {limit} bytes: {reason}")]
     Body {
@@ -103,15 +106,16 @@ where
         };
         Ok(body.map_err(failed)?.to_bytes())
     };
-    exchange_by(stream, request, whole).await
+    exchange_by(stream, request, None, whole).await
 }
 
-/// Sends a request whose answer is its status: of its body only the beginning is read, up to `max_body_bytes` and for as
-/// long as `patience` at most, and whatever is wrong with it does not matter.
+/// Sends a request whose answer is its status, which is to come by `deadline`. Of its body only the beginning is read, up to
+/// `max_body_bytes` and for as long as `patience` at most, and whatever is wrong with it does not matter.
 pub async fn exchange_for_status<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     max_body_bytes: usize,
+    deadline: Instant,
     patience: Duration,
 ) -> Result<Response<Bytes>, OutgoingError>
 where
@@ -131,12 +135,13 @@ where
         read.truncate(max_body_bytes);
         Ok(Bytes::from(read))
     };
-    exchange_by(stream, request, beginning).await
+    exchange_by(stream, request, Some(deadline), beginning).await
 }
 
 async fn exchange_by<S>(
     stream: S,
     request: Request<Full<Bytes>>,
+    deadline: Option<Instant>,
     read: impl AsyncFnOnce(Incoming) -> Result<Bytes, OutgoingError>,
 ) -> Result<Response<Bytes>, OutgoingError>
 where
@@ -144,7 +149,12 @@ where
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answer = async {
-        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let asked = sender.send_request(request);
+        let answer = match deadline {
+            Some(deadline) => timeout_at(deadline, asked).await.map_err(|_| OutgoingError::TooLate)?,
+            None => asked.await,
+        };
+        let (parts, body) = answer?.into_parts();
         Ok(Response::from_parts(parts, read(body).await?))
     };
     // The connection moves only while it is polled. An error of it is also the answer's, unless

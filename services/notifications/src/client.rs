@@ -115,6 +115,13 @@ impl Client {
         state.room.take()
     }
 
+    /// It has left: whether it has got what was sent last will not be known, so it may be sent again.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state.lock();
+        state.on_the_way = OnTheWay::default();
+        state.sent = Recent::new(REMEMBERED);
+    }
+
     /// Hands it what it missed in a room, then what has come meanwhile; each once. Gives how many it took of the former.
     pub(crate) fn release(&self, room: &Room, missed: Vec<(Uuid, Piece)>) -> usize {
         let mut state = self.state.lock();

@@ -50,7 +50,17 @@ pub struct Feed {
 /// Shows a client what was missed in a room, and what has come since.
 pub(crate) fn show(client: &Client, room: &Room, missed: &[Notification]) {
     let frame_of = |missed: &Notification| frame::text(&packet::event(EVENT, &missed.to_json())).into();
-    let frames = missed.iter().map(|missed| (missed.id, frame_of(missed))).collect();
+    let mut room_left = client.link.limit() / 2;
+    // The newest of them; what does not fit is shown at another connection.
+    let fits = |(_, frame): &(_, Piece)| {
+        let is_first = room_left == client.link.limit() / 2;
+        let fits = is_first || frame.len() <= room_left;
+        room_left = room_left.saturating_sub(frame.len());
+        fits
+    };
+    let newest_first = missed.iter().rev().map(|missed| (missed.id, frame_of(missed)));
+    let mut frames: Vec<_> = newest_first.take_while(fits).collect();
+    frames.reverse();
     metrics::sent("missed", client.release(room, frames));
 }
 

@@ -143,6 +143,10 @@ pub(crate) fn pushed(result: &'static str) {
     counter!("synapse_notifications_pushes_total", "result" => result).increment(1);
 }
 
+pub(crate) fn pushes_expired(count: u64) {
+    counter!("synapse_notifications_pushes_total", "result" => "given_up").increment(count);
+}
+
 pub(crate) fn push_retried() {
     counter!("synapse_notifications_push_retries_total").increment(1);
 }

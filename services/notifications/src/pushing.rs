@@ -6,11 +6,11 @@ use axum::{
     Json,
     extract::{Path, Request, State, rejection::PathRejection},
 };
+use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize as _;
 use serde_json::Value;
 use synapse_chassis::{error::ApiError, identity::Identity, request::parse};
-use tokio::task::JoinSet;
 
 mod forms;
 
@@ -34,7 +34,9 @@ use crate::{
 /// How many subscriptions one request may push to.
 const MAX_SUBSCRIPTIONS_AT_ONCE: usize = 100;
 /// How many requests to push one user may have at a time.
-const MAX_REQUESTS_OF_USER: usize = 4;
+const MAX_REQUESTS_OF_USER: usize = 2;
+/// How many pushes of one such request are sent at a time.
+const AT_ONCE_OF_USER: usize = 4;
 /// How many notifications `GET /push/{userId}` gives.
 const LISTED: u32 = 100;
 
@@ -130,7 +132,7 @@ pub(crate) async fn send(
         Value::Null => platform.store.subscriptions(user).await?,
         subscription => vec![subscription_of(subscription)?],
     };
-    let results = send_all(&platform, subscriptions, payload).await;
+    let results = send_all(&platform, subscriptions, payload, AT_ONCE_OF_USER).await;
     if results.iter().any(Result::is_ok) {
         return Ok(Json(Sent { success: true, error: None, should_remove: None }));
     }
@@ -162,7 +164,7 @@ pub(crate) async fn send_multiple(
     }
     let subscriptions: Vec<_> = given.iter().filter_map(|given| subscription_of(given).ok()).collect();
     let all = given.len();
-    let results = send_all(&platform, subscriptions, payload).await;
+    let results = send_all(&platform, subscriptions, payload, MAX_SUBSCRIPTIONS_AT_ONCE).await;
     let success_count = results.iter().filter(|result| result.is_ok()).count();
     Ok(Json(SentToMany { success: true, success_count, failure_count: all - success_count }))
 }
@@ -275,16 +277,16 @@ fn payload_of(body: &Body) -> Result<Option<String>, ApiError> {
     Ok(Some(wanted.payload()))
 }
 
-/// Pushes to each at once, as far as [`Sender`](crate::push::Sender) lets them; forgets those that are gone.
+/// Pushes to each, so many at a time, as far as [`Sender`](crate::push::Sender) has places; forgets those that are gone.
 async fn send_all(
     platform: &Arc<Platform>,
     subscriptions: Vec<Subscription>,
     payload: String,
+    at_once: usize,
 ) -> Vec<Result<(), PushError>> {
-    let mut sending = JoinSet::new();
-    for subscription in subscriptions {
+    let sending = subscriptions.into_iter().map(|subscription| {
         let (platform, payload) = (platform.clone(), payload.clone());
-        sending.spawn(async move {
+        async move {
             let result = platform.sender.send_for_request(&subscription, &payload, LIFE).await;
             metrics::pushed(match &result {
                 Ok(()) => "sent",
@@ -294,7 +296,7 @@ async fn send_all(
             });
             forget_if_gone(&platform.store, &subscription, &result).await;
             result
-        });
-    }
-    sending.join_all().await
+        }
+    });
+    futures_util::stream::iter(sending).buffer_unordered(at_once).collect().await
 }

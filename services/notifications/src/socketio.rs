@@ -236,6 +236,7 @@ impl Application for SocketIoClient {
 
     fn disconnected(&mut self) {
         self.platform.retire(&self.client);
+        self.client.forget();
         self.who = None;
     }
 
@@ -244,7 +245,8 @@ impl Application for SocketIoClient {
     }
 
     fn ping_by(&self) -> Option<Instant> {
-        self.client.ask_at()
+        // While much waits for a slow line, a ping behind it would be answered too late.
+        self.client.ask_at().filter(|_| self.client.link.waiting_bytes() == 0)
     }
 
     fn pinged(&mut self) {

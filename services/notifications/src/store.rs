@@ -33,6 +33,11 @@ pub const SCHEMA: Schema = Schema {
             description: "failing subscriptions",
             sql: include_str!("../migrations/sqlite/2-failing-subscriptions.sql"),
         },
+        MigrationFile {
+            version: 3,
+            description: "expired pushes",
+            sql: include_str!("../migrations/sqlite/3-expired-pushes.sql"),
+        },
     ],
     postgres: &[
         MigrationFile {
@@ -44,6 +49,11 @@ pub const SCHEMA: Schema = Schema {
             version: 2,
             description: "failing subscriptions",
             sql: include_str!("../migrations/postgres/2-failing-subscriptions.sql"),
+        },
+        MigrationFile {
+            version: 3,
+            description: "expired pushes",
+            sql: include_str!("../migrations/postgres/3-expired-pushes.sql"),
         },
     ],
 };

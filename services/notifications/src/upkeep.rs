@@ -37,6 +37,17 @@ pub async fn run(platform: Arc<Platform>) {
 
 /// Removes all that are older than they are kept, some at a time, and subscriptions that nothing reaches any more.
 async fn remove(platform: &Platform) {
+    loop {
+        match platform.store.remove_expired_pushes(now_ms()).await {
+            Ok(0) => break,
+            Ok(removed) => metrics::pushes_expired(removed),
+            Err(error) => {
+                metrics::database_failed("remove");
+                tracing::debug!(%error, "pushes that nobody wants any more can't be removed");
+                break;
+            }
+        }
+    }
     match platform.store.remove_failing(now_ms() - FAILING_MS).await {
         Ok(removed) => metrics::subscriptions_removed(removed),
         Err(error) => {

@@ -56,8 +56,8 @@ fn subscription(name: &str) -> Subscription {
     Subscription { endpoint: name.to_owned(), p256dh: "p".to_owned(), auth: "a".to_owned() }
 }
 
-fn settled(push: &Push, fate: Fate, failed: Option<(i64, i64)>) -> Settled {
-    Settled { sequence: push.sequence, endpoint: push.to.endpoint.clone(), fate, failed }
+fn settled(push: &Push, fate: Fate, now_ms: i64, rests_until_ms: Option<i64>) -> Settled {
+    Settled { sequence: push.sequence, endpoint: push.to.endpoint.clone(), fate, now_ms, rests_until_ms }
 }
 
 fn push() -> PushOf {
@@ -136,8 +136,8 @@ async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
         let endpoints: HashSet<_> = taken.iter().map(|push| push.to.endpoint.clone()).collect();
         assert_eq!((taken.len(), endpoints.len()), (4, 4), "each by one");
         let take = async |now_ms| store.take_pushes(now_ms, 9_000, 10, vec![]).await;
-        store.settle_push(settled(&taken[0], Fate::Over, None)).await.unwrap();
-        store.settle_push(settled(&taken[1], Fate::Again { due_ms: 3_000 }, None)).await.unwrap();
+        store.settle_push(settled(&taken[0], Fate::Over, 1_000, None)).await.unwrap();
+        store.settle_push(settled(&taken[1], Fate::Again { due_ms: 3_000 }, 1_000, None)).await.unwrap();
         assert_eq!(take(3_000).await.unwrap()[0].attempts, 1);
         assert_eq!(take(5_000).await.unwrap().len(), 2, "nothing was heard of those");
         let gone = taken[2].to.endpoint.clone();
@@ -148,39 +148,52 @@ async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_fails_rests_with_all_that_waits_for_it() {
+async fn endpoints_take_turns_and_one_that_fails_rests_with_all_that_waits_for_it() {
     for Bench { store, .. } in &both().await {
-        for name in ["slow", "well"] {
-            store.subscribe("u".to_owned(), subscription(name)).await.unwrap();
+        for (user, name) in [("u", "slow"), ("v", "well")] {
+            store.subscribe(user.to_owned(), subscription(name)).await.unwrap();
         }
-        let insert =
-            async |number| store.insert(notification("u", number, true), Some(push())).await.unwrap();
-        insert(0).await;
-        insert(1).await;
-        let take = async |now_ms, but: Vec<String>| store.take_pushes(now_ms, 50_000, 10, but).await.unwrap();
-        assert_eq!(take(2_000, vec!["slow".to_owned(), "well".to_owned()]).await.len(), 0, "both are busy");
+        let insert = async |user: &str, number| {
+            store.insert(notification(user, number, true), Some(push())).await.unwrap();
+        };
+        for number in 0..3 {
+            insert("u", number).await;
+        }
+        insert("v", 7).await;
+        let take = async |now_ms, most, but: &[&str]| {
+            let but = but.iter().map(|endpoint| (*endpoint).to_owned()).collect();
+            store.take_pushes(now_ms, 50_000, most, but).await.unwrap()
+        };
+        let to = |pushes: &[Push]| -> Vec<_> { pushes.iter().map(|push| push.to.endpoint.clone()).collect() };
+        assert_eq!(take(2_000, 10, &["slow", "well"]).await.len(), 0, "both are busy");
         assert_eq!(store.next_push_ms(&["slow".to_owned(), "well".to_owned()]).await.unwrap(), None);
-        let taken = take(2_000, vec!["well".to_owned()]).await;
-        assert!(
-            taken.len() == 2 && taken.iter().all(|push| push.to.endpoint == "slow" && push.failures == 0)
-        );
-        let failed = settled(&taken[0], Fate::Again { due_ms: 9_000 }, Some((2_000, 9_000)));
+        let taken = take(2_000, 1, &[]).await;
+        assert_eq!(to(&taken), ["slow"], "the oldest, and one of its endpoint");
+        store.settle_push(settled(&taken[0], Fate::Sent, 2_000, None)).await.unwrap();
+        let taken = take(2_000, 1, &[]).await;
+        assert_eq!(to(&taken), ["well"], "its turn, though there are older ones to the other");
+        store.settle_push(settled(&taken[0], Fate::Sent, 2_000, None)).await.unwrap();
+        let taken = take(2_000, 10, &[]).await;
+        let failed = settled(&taken[0], Fate::Again { due_ms: 9_000 }, 2_000, Some(9_000));
         store.settle_push(failed).await.unwrap();
-        store.put_back(vec![taken[1].sequence], 9_000).await.unwrap();
-        insert(2).await;
-        let due: Vec<_> = take(8_999, vec![]).await.into_iter().map(|push| push.to.endpoint).collect();
-        assert_eq!(due, ["well"; 3], "what comes meanwhile waits too");
-        let taken = take(9_000, vec![]).await;
-        let (attempts, failures): (Vec<_>, Vec<_>) =
-            taken.iter().map(|push| (push.attempts, push.failures)).unzip();
-        assert_eq!((attempts, failures), (vec![1, 0, 0], vec![1; 3]), "only one of them was tried");
-        store.settle_push(settled(&taken[0], Fate::Sent, None)).await.unwrap();
-        insert(3).await;
-        assert_eq!(take(10_000, vec![]).await[0].failures, 0, "it is well again");
+        insert("u", 3).await;
+        insert("v", 8).await;
+        assert_eq!(to(&take(8_999, 10, &[]).await), ["well"], "what comes meanwhile rests too");
+        let taken = take(9_000, 10, &[]).await;
+        assert_eq!((taken.len(), taken[0].attempts, taken[0].failures), (1, 1, 1), "the one that was tried");
+        store.settle_push(settled(&taken[0], Fate::Sent, 9_000, None)).await.unwrap();
+        let taken = take(9_000, 10, &[]).await;
+        assert_eq!((taken.len(), taken[0].failures), (1, 0), "it is well again");
         assert_eq!(store.remove_failing(99_000).await.unwrap(), 0);
-        store.settle_push(settled(&taken[1], Fate::Over, Some((10_000, 11_000)))).await.unwrap();
+        store.settle_push(settled(&taken[0], Fate::Over, 10_000, Some(98_000))).await.unwrap();
         assert_eq!(store.remove_failing(10_000).await.unwrap(), 0, "not for so long");
         assert_eq!(store.remove_failing(10_001).await.unwrap(), 1);
+        assert_eq!(store.remove_expired_pushes(98_999).await.unwrap(), 0);
+        insert("v", 9).await;
+        let taken = take(60_000, 10, &[]).await;
+        let rests = settled(&taken[0], Fate::Again { due_ms: 200_000 }, 60_000, Some(200_000));
+        store.settle_push(rests).await.unwrap();
+        assert!(store.remove_expired_pushes(99_000).await.unwrap() >= 1, "whenever they are due");
     }
 }
 
@@ -192,7 +205,7 @@ async fn nothing_is_sent_to_whoever_has_a_browser_now_and_did_not_have_it_then()
         let taken = store.take_pushes(2_000, 3_000, 10, vec![]).await.unwrap();
         store.subscribe("new".to_owned(), subscription("shared")).await.unwrap();
         // One that was being tried meanwhile comes back, and is not sent to the new user.
-        store.settle_push(settled(&taken[0], Fate::Again { due_ms: 2_500 }, None)).await.unwrap();
+        store.settle_push(settled(&taken[0], Fate::Again { due_ms: 2_500 }, 2_000, None)).await.unwrap();
         assert_eq!(store.take_pushes(9_000, 9_999, 10, vec![]).await.unwrap().len(), 0);
         let renewed = Subscription { p256dh: "q".to_owned(), ..subscription("shared") };
         store.subscribe("new".to_owned(), renewed.clone()).await.unwrap();

@@ -1,23 +1,19 @@
 //! The pushes of notifications, kept in the database until they are sent or nobody wants them any more.
 //!
-//! Endpoints come from users, and some do not answer. So those to one endpoint are sent one after the other, and when one
-//! fails the others are not tried before it has rested, for longer each time: whoever names slow ones holds up nobody
-//! else for long.
+//! Endpoints come from users, and some do not answer. So a process sends one push at a time to an endpoint, takes it only
+//! then, and goes on with the endpoint that has waited longest; when one fails the others to its endpoint are not tried
+//! before it has rested, for longer each time: whoever names slow ones holds up nobody else for long.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use synapse_rs::{backoff::Backoff, shutdown::Shutdown};
 use tokio::{
     sync::Notify,
     task::{Id, JoinError, JoinSet},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
-use super::{Sender, sender::PushError};
+use super::{Sender, message::LIFE, sender::PushError};
 use crate::{
     metrics,
     notification::now_ms,
@@ -26,9 +22,6 @@ use crate::{
 
 /// How long others leave a push alone that a process has taken: longer than it can take to send one.
 const TAKEN_FOR_MS: i64 = 120_000;
-/// How long those to one endpoint are sent in turn before the rest is put back: the last of them is still sent within the
-/// time for which others leave it alone.
-const TURN: Duration = Duration::from_secs(30);
 /// How often a push is tried.
 const MAX_ATTEMPTS: i64 = 8;
 /// The first and the longest time before it is tried again; up to half as much is added, so that not all come at once.
@@ -51,14 +44,9 @@ pub async fn run(sender: Arc<Sender>, store: Store, at_once: usize, wake: Arc<No
             Ok(pushes) => {
                 backoff.reset();
                 let is_more = !pushes.is_empty();
-                let mut by_endpoint: HashMap<String, Vec<Push>> = HashMap::new();
                 for push in pushes {
-                    by_endpoint.entry(push.to.endpoint.clone()).or_default().push(push);
-                }
-                for (endpoint, pushes) in by_endpoint {
-                    let (sender, store, shutdown) = (sender.clone(), store.clone(), shutdown.clone());
-                    let task =
-                        sending.spawn(async move { send_in_turn(&sender, &store, pushes, &shutdown).await });
+                    let (endpoint, sender, store) = (push.to.endpoint.clone(), sender.clone(), store.clone());
+                    let task = sending.spawn(async move { send(&sender, &store, push).await });
                     busy.insert((task.id(), endpoint));
                 }
                 if is_more {
@@ -107,29 +95,9 @@ async fn until_next(store: &Store, but: &[String]) -> Duration {
     }
 }
 
-/// Sends those to one endpoint, in order; once one fails the others wait with it.
-async fn send_in_turn(sender: &Sender, store: &Store, pushes: Vec<Push>, shutdown: &Shutdown) {
-    let (began, mut left) = (Instant::now(), pushes.into_iter());
-    while let Some(push) = left.next() {
-        let wait_until_ms = match send(sender, store, push).await {
-            Some(rests_until_ms) => rests_until_ms,
-            None if shutdown.is_cancelled() || began.elapsed() > TURN => now_ms(),
-            None => continue,
-        };
-        let sequences: Vec<_> = left.by_ref().map(|push| push.sequence).collect();
-        if !sequences.is_empty()
-            && let Err(error) = store.put_back(sequences, wait_until_ms).await
-        {
-            metrics::database_failed("push");
-            tracing::debug!(%error, "pushes that wait for others are looked at later");
-        }
-    }
-}
-
-/// Sends one and says what became of it. Gives until when nothing more is to be sent there, if it failed.
-async fn send(sender: &Sender, store: &Store, push: Push) -> Option<i64> {
-    let now = now_ms();
-    let left = Duration::from_millis(u64::try_from(push.expires_ms - now).unwrap_or_default());
+/// Sends one and says what became of it.
+async fn send(sender: &Sender, store: &Store, push: Push) {
+    let left = Duration::from_millis(u64::try_from(push.expires_ms - now_ms()).unwrap_or_default());
     let result = if left.is_zero() {
         Err(PushError::TooLate)
     } else {
@@ -142,7 +110,9 @@ async fn send(sender: &Sender, store: &Store, push: Push) -> Option<i64> {
         sequence: push.sequence,
         endpoint: push.to.endpoint.clone(),
         fate,
-        failed: rests_until_ms.map(|until_ms| (now, until_ms)),
+        now_ms: now_ms(),
+        // What is wrong on our own side is not the subscription's fault.
+        rests_until_ms: rests_until_ms.filter(|_| !matches!(result, Err(PushError::Own(_)))),
     };
     // Counted once it is written: until then, a process that ends has it sent again.
     if let Err(error) = store.settle_push(settled).await {
@@ -165,7 +135,6 @@ async fn send(sender: &Sender, store: &Store, push: Push) -> Option<i64> {
         (Err(error), _) => tracing::info!(%error, "a push is given up"),
         (Ok(()), _) => {}
     }
-    rests_until_ms
 }
 
 /// Forgets a subscription that its push service does not know any more.
@@ -186,7 +155,7 @@ pub(crate) async fn forget_if_gone(store: &Store, to: &Subscription, result: &Re
 /// Until when nothing more is sent to a subscription after this: if its push service was not well, or refused it.
 fn rests_until(push: &Push, result: &Result<(), PushError>, now_ms: i64, spread: f64) -> Option<i64> {
     let after = match result {
-        Err(PushError::Later { after: Some(after), .. }) => (*after).max(DELAY.0),
+        Err(PushError::Later { after: Some(after), .. }) => (*after).clamp(DELAY.0, LIFE),
         Err(PushError::Refused { .. }) => spread_out(push, spread),
         Err(error) if error.is_transient() => spread_out(push, spread),
         _ => return None,
@@ -257,6 +226,8 @@ mod tests {
         assert_eq!(fate(&push(0, 0), &later(Some(0)), 0), Fate::Again { due_ms: 1_000 }, "not at once");
         assert_eq!(fate(&push(0, 0), &later(Some(3_600)), 0), Fate::Over);
         assert_eq!(fate(&push(0, 0), &later(Some(u64::MAX)), 0), Fate::Over);
+        let rests = rests_until(&push(0, 0), &later(Some(u64::MAX)), 0, 0.0);
+        assert_eq!(rests, Some(3_600_000), "an hour at most, whatever it says");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{OnceCell, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
@@ -192,13 +192,20 @@ impl Sender {
             .header("urgency", "high")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| PushError::Own(error.to_string()))?;
-        match timeout(self.settings.timeout, self.deliver(url, request)).await {
+        let deadline = Instant::now() + self.settings.timeout;
+        // Once the status is there, its page has a time of its own.
+        match timeout_at(deadline + ANSWER.1, self.deliver(url, request, deadline)).await {
             Ok(answer) => judge(&answer?),
             Err(_) => Err(PushError::Unreachable(format!("no answer within {:?}", self.settings.timeout))),
         }
     }
 
-    async fn deliver(&self, url: &Url, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, PushError> {
+    async fn deliver(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<Response<Bytes>, PushError> {
         let addresses = match address::resolve(url, self.settings.allow_private).await {
             Ok(addresses) => addresses,
             Err(AddressError::Unresolved(reason)) => return Err(PushError::Unreachable(reason)),
@@ -207,22 +214,26 @@ impl Sender {
         let unreachable = |error: io::Error| PushError::Unreachable(error.to_string());
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
         if url.scheme() != "https" {
-            return finish(stream, request).await;
+            return finish(stream, request, deadline).await;
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host)
             .map_err(|_| InvalidSubscription::Endpoint(AddressError::NotAnEndpoint))?;
         let tls = self.tls.get_or_try_init(async || Tls::new()).await;
         let tls = tls.map_err(|error| PushError::Own(error.to_string()))?;
-        finish(tls.0.connect(name, stream).await.map_err(unreachable)?, request).await
+        finish(tls.0.connect(name, stream).await.map_err(unreachable)?, request, deadline).await
     }
 }
 
-async fn finish<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, PushError>
+async fn finish<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    deadline: Instant,
+) -> Result<Response<Bytes>, PushError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answer = exchange_for_status(stream, request, ANSWER.0, ANSWER.1).await;
+    let answer = exchange_for_status(stream, request, ANSWER.0, deadline, ANSWER.1).await;
     answer.map_err(|error| PushError::Unreachable(error.to_string()))
 }
 

@@ -3,8 +3,8 @@
 use synapse_database::Row as _;
 
 use super::{
-    AnyConnection, AssertSqlSafe, Change, DatabaseError, Infallible, PushOf, Refusable, Sql, Store,
-    Subscription, places, sqlx,
+    AnyConnection, AssertSqlSafe, Change, DatabaseError, Infallible, MAX_AT_ONCE, PushOf, Refusable, Sql,
+    Store, Subscription, places, sqlx,
 };
 
 /// How many may wait for one subscription; what comes then is left to the inbox.
@@ -50,12 +50,14 @@ pub struct Settled {
     pub endpoint: String,
     /// What becomes of it.
     pub fate: Fate,
-    /// If sending to its subscription has failed: when, and until when nothing is sent there.
-    pub failed: Option<(i64, i64)>,
+    /// When.
+    pub now_ms: i64,
+    /// Until when nothing more is sent there, if its push service was not well or refused it.
+    pub rests_until_ms: Option<i64>,
 }
 
 impl Store {
-    /// Takes pushes that are due, but for those to these endpoints; who takes one has until `until_ms` to say what became
+    /// Takes pushes that are due, the oldest of each endpoint, but for those to these endpoints; who takes one has until `until_ms` to say what became
     /// of it, before others take it. Those of withdrawn subscriptions are forgotten.
     pub async fn take_pushes(
         &self,
@@ -67,14 +69,14 @@ impl Store {
         self.write(Take { now_ms, until_ms, most, but }).await
     }
 
+    /// Removes pushes that nobody wants any more, whenever they are due; gives how many.
+    pub async fn remove_expired_pushes(&self, now_ms: i64) -> Result<u64, DatabaseError> {
+        self.write(RemoveExpired { now_ms }).await
+    }
+
     /// Says what became of a push.
     pub async fn settle_push(&self, settled: Settled) -> Result<(), DatabaseError> {
         self.write(settled).await
-    }
-
-    /// Puts pushes back that were taken and not tried.
-    pub async fn put_back(&self, sequences: Vec<i64>, due_ms: i64) -> Result<(), DatabaseError> {
-        self.write(PutBack { sequences, due_ms }).await
     }
 
     /// When the next push is due, but for those to these endpoints; `None` if there is none.
@@ -131,8 +133,9 @@ impl Change for Take {
 
     async fn apply(&self, connection: &mut AnyConnection) -> Result<Vec<Push>, Refusable<Infallible>> {
         let text = format!(
-            "UPDATE pushes SET due_ms = $1 WHERE sequence IN (SELECT sequence FROM pushes WHERE due_ms <= $2 {} \
-             ORDER BY due_ms, sequence LIMIT $3 {}) RETURNING sequence",
+            "UPDATE pushes SET due_ms = $1 WHERE sequence IN (SELECT sequence FROM pushes WHERE due_ms <= $2 AND \
+             sequence IN (SELECT MIN(sequence) FROM pushes WHERE due_ms <= $2 {} GROUP BY endpoint \
+             ORDER BY MIN(due_ms), MIN(sequence) LIMIT $3) {}) RETURNING sequence",
             not_among(&self.but, 3),
             LOCKED.on(connection),
         );
@@ -191,14 +194,16 @@ impl Change for Settled {
                 sqlx::query(text).bind(self.sequence).bind(due_ms).execute(&mut *connection).await?;
             }
         }
-        if let Some((now_ms, rests_until_ms)) = self.failed {
+        // What else waits there goes behind what has waited longer elsewhere.
+        let others_due_ms = self.rests_until_ms.unwrap_or(self.now_ms);
+        let text = "UPDATE pushes SET due_ms = $2 WHERE endpoint = $1 AND due_ms < $2";
+        sqlx::query(text).bind(&self.endpoint).bind(others_due_ms).execute(&mut *connection).await?;
+        if let Some(rests_until_ms) = self.rests_until_ms {
             let text = "UPDATE subscriptions SET failures = failures + 1, rests_until_ms = $2, \
                         failing_since_ms = CASE WHEN failing_since_ms = 0 THEN CAST($3 AS BIGINT) ELSE failing_since_ms END \
                         WHERE endpoint = $1";
-            let statement = sqlx::query(text).bind(&self.endpoint).bind(rests_until_ms).bind(now_ms);
-            statement.execute(&mut *connection).await?;
-            let text = "UPDATE pushes SET due_ms = $2 WHERE endpoint = $1 AND due_ms < $2";
-            sqlx::query(text).bind(&self.endpoint).bind(rests_until_ms).execute(connection).await?;
+            let statement = sqlx::query(text).bind(&self.endpoint).bind(rests_until_ms).bind(self.now_ms);
+            statement.execute(connection).await?;
         } else if self.fate == Fate::Sent {
             let text = "UPDATE subscriptions SET failures = 0, rests_until_ms = 0, failing_since_ms = 0 \
                         WHERE endpoint = $1 AND failures > 0";
@@ -208,20 +213,20 @@ impl Change for Settled {
     }
 }
 
-struct PutBack {
-    sequences: Vec<i64>,
-    due_ms: i64,
+struct RemoveExpired {
+    now_ms: i64,
 }
 
-impl Change for PutBack {
-    type Output = ();
+impl Change for RemoveExpired {
+    type Output = u64;
     type Refusal = Infallible;
 
-    async fn apply(&self, connection: &mut AnyConnection) -> Result<(), Refusable<Infallible>> {
-        for sequence in &self.sequences {
-            let text = "UPDATE pushes SET due_ms = $2 WHERE sequence = $1";
-            sqlx::query(text).bind(*sequence).bind(self.due_ms).execute(&mut *connection).await?;
-        }
-        Ok(())
+    async fn apply(&self, connection: &mut AnyConnection) -> Result<u64, Refusable<Infallible>> {
+        let text = format!(
+            "DELETE FROM pushes WHERE sequence IN \
+             (SELECT sequence FROM pushes WHERE expires_ms <= $1 AND due_ms > $1 LIMIT {MAX_AT_ONCE})"
+        );
+        let removed = sqlx::query(AssertSqlSafe(text)).bind(self.now_ms).execute(connection).await?;
+        Ok(removed.rows_affected())
     }
 }

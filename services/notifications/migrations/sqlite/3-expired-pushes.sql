@@ -1,0 +1,1 @@
+CREATE INDEX pushes_by_expiry ON pushes (expires_ms);

@@ -57,8 +57,8 @@ pub struct Settled {
 }
 
 impl Store {
-    /// Takes pushes that are due, the oldest of each endpoint, but for those to these endpoints; who takes one has until `until_ms` to say what became
-    /// of it, before others take it. Those of withdrawn subscriptions are forgotten.
+    /// Takes pushes that are due, the oldest of each endpoint, but for those to these endpoints; who takes one has until
+    /// `until_ms` to say what became of it, before others take it. Those of withdrawn subscriptions are forgotten.
     pub async fn take_pushes(
         &self,
         now_ms: i64,

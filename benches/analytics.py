@@ -2,7 +2,8 @@
 
 A backlog of inferences is on the stream; `synapse-analytics` reads, encodes, stores and acknowledges it. Beside it, in
 the same run: what the server takes of the same points if it is sent nothing but bodies that were encoded and compressed
-beforehand, and what Python's own SQLite takes of the same rows. Rounds alternate; medians are printed.
+beforehand, and what Python's own SQLite takes of the same rows. Rounds alternate; medians are printed. All share the
+machine's cores: where the service, Redis and the store keep them busy, the store alone has more of them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Figures(NamedTuple):
     """Of the service, for each point; 0 where it is not the service's."""
     rss_mib: float
     """Of the service at the end."""
+    busy: float
+    """Which part of the machine's cores the service, Redis and the store kept busy; 0 where that is not known."""
 
 
 def events(count: int) -> Iterator[dict[str, Any]]:
@@ -84,7 +87,8 @@ def ours(redis: RedisServer, count: int, server: PointServer | None) -> Figures:
         settings = {"RUST_LOG": "warn", **({"INFLUXDB_URL": server.url} if server else {})}
         with Analytics(redis.url, Path(folder), settings) as service:
             # It waits at the end of the stream; now all of that is before it.
-            before = cpu_s(service.pid)
+            others = [client.info()["process_id"], *([server.pid] if server else [])]
+            before, before_others = cpu_s(service.pid), sum(map(cpu_s, others))
             began = time.perf_counter()
             client.xgroup_setid(STREAM, "analytics-service", "0")
             # Its read that waits is woken by what is new alone.
@@ -95,8 +99,9 @@ def ours(redis: RedisServer, count: int, server: PointServer | None) -> Figures:
                 if time.perf_counter() - began > PATIENCE_S:
                     raise TimeoutError(service.tail())
             took = time.perf_counter() - began
-            cpu_us = (cpu_s(service.pid) - before) / count * 1e6
-            figures = Figures(count / took, cpu_us, rss_mib(service.pid))
+            own = cpu_s(service.pid) - before
+            busy = (own + sum(map(cpu_s, others)) - before_others) / took / (os.cpu_count() or 1)
+            figures = Figures(count / took, own / count * 1e6, rss_mib(service.pid), busy)
             service.stop()
         client.xgroup_destroy(STREAM, "analytics-service")
     return figures
@@ -137,7 +142,7 @@ def posts(server: PointServer, bodies: list[bytes], count: int) -> Figures:
     with ThreadPoolExecutor(2) as pool:
         for sending in [pool.submit(send) for _ in range(2)]:
             sending.result()
-    return Figures(count / (time.perf_counter() - began), 0, 0)
+    return Figures(count / (time.perf_counter() - began), 0, 0, 0)
 
 
 def rows(count: int) -> Figures:
@@ -169,7 +174,7 @@ def rows(count: int) -> Figures:
             file.execute("COMMIT")
         took = time.perf_counter() - began
         file.close()
-    return Figures(count / took, 0, 0)
+    return Figures(count / took, 0, 0, 0)
 
 
 def main() -> None:
@@ -198,14 +203,16 @@ def main() -> None:
                     measured.setdefault(name, []).append((figures, posts(server, bodies, count)))
             measured.setdefault("embedded (SQLite)", []).append((ours(redis, count, None), rows(count)))
     print(f"\n{count:,} inferences of {USERS:,} users, from the stream into the store; medians of {options.rounds}")
-    print(f"  {'':<20}{'points/s':>12}{'store alone':>14}{'ratio':>8}{'CPU µs/event':>15}{'MiB':>7}")
+    print(f"  {'':<20}{'points/s':>12}{'store alone':>14}{'ratio':>8}{'CPU µs/event':>15}{'MiB':>7}{'cores busy':>13}")
     for name, pairs in measured.items():
         mine = [figures for figures, _ in pairs]
         speed = statistics.median(figures.points_per_s for figures in mine)
         alone = statistics.median(peer.points_per_s for _, peer in pairs)
         cpu = statistics.median(figures.cpu_us for figures in mine)
         memory = max(figures.rss_mib for figures in mine)
-        print(f"  {name:<20}{speed:>12,.0f}{alone:>14,.0f}{speed / alone:>8.2f}{cpu:>15.2f}{memory:>7.0f}")
+        busy = statistics.median(figures.busy for figures in mine)
+        row = f"{speed:>12,.0f}{alone:>14,.0f}{speed / alone:>8.2f}{cpu:>15.2f}{memory:>7.0f}{busy:>13.0%}"
+        print(f"  {name:<20}{row}")
 
 
 if __name__ == "__main__":

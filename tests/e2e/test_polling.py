@@ -28,6 +28,7 @@ class Session:
     def __init__(self, gateway: Gateway) -> None:
         """Opens it."""
         self.port = gateway.port
+        self.patience_s = 30.0
         self.path = POLLING
         status, opened = self.get()
         assert status == 200
@@ -37,7 +38,7 @@ class Session:
 
     def ask(self, method: str, body: bytes | None = None) -> tuple[int, str]:
         """One request on a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=self.patience_s)
         try:
             connection.request(method, self.path, body)
             answer = connection.getresponse()
@@ -154,9 +155,11 @@ def test_a_second_waiting_request_ends_the_session(gateway: Gateway) -> None:
 
 def test_a_client_that_goes_away_while_it_waits_is_gone(gateway: Gateway) -> None:
     session = Session(gateway).in_namespace()
-    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=30)
-    connection.request("GET", session.path)
-    connection.close()
+    session.patience_s = 0.5
+    # It goes when it has waited in vain; nobody else ends the session before the heartbeat's 45 s.
+    with pytest.raises(TimeoutError):
+        session.get()
+    session.patience_s = 10
     session.is_over()
 
 

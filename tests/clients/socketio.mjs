@@ -1,24 +1,27 @@
 // A stock socket.io-client, driven line by line.
 //
-//   node socketio.mjs URL [AUTH as JSON]
+//   node socketio.mjs URL [AUTH as JSON [TRANSPORTS as JSON]]
 //
-// Prints one JSON object per line: {is: "connected"}, {is: "event", name, arguments}, {is: "answer", to, arguments},
+// Prints one JSON object per line: {is: "connected"}, {is: "upgraded", to}, {is: "event", name, arguments}, {is: "answer", to, arguments},
 // {is: "refused", message, data}, {is: "disconnected", reason}. Takes, one per line, {id, emit: [name, ...arguments]}
 // (answered when the server acknowledges). Ends with its standard input.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
-const [url, auth] = process.argv.slice(2);
+const [url, auth, transports] = process.argv.slice(2);
 const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 const socket = io(url, {
-  transports: ["websocket"],
+  transports: transports ? JSON.parse(transports) : ["websocket"],
   auth: auth ? JSON.parse(auth) : {},
   reconnectionDelay: 50,
   reconnectionDelayMax: 200,
 });
 
+socket.io.on("open", () => {
+  socket.io.engine.once("upgrade", (transport) => print({ is: "upgraded", to: transport.name }));
+});
 socket.on("connect", () => print({ is: "connected", id: socket.id }));
 socket.on("connect_error", (error) => {
   // Without `active` the client has given up: the server refused it. Otherwise it comes back by itself.

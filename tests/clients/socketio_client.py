@@ -1,6 +1,6 @@
 """A stock python-socketio client, driven line by line; speaks as `socketio.mjs` does.
 
-python socketio_client.py URL [AUTH as JSON]
+python socketio_client.py URL [AUTH as JSON [TRANSPORTS as JSON]]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def say(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-async def main(url: str, auth: dict[str, Any]) -> None:
+async def main(url: str, auth: dict[str, Any], transports: list[str]) -> None:
     """Connects and serves until standard input ends."""
     client = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.2)
     client.on("connect", lambda: say(**{"is": "connected", "id": client.get_sid()}))
@@ -38,7 +38,7 @@ async def main(url: str, auth: dict[str, Any]) -> None:
 
     client.on("connect_error", refused)
     with suppress(socketio.exceptions.ConnectionError):  # said by `refused`
-        await client.connect(url, auth=auth, transports=["websocket"], wait_timeout=10)
+        await client.connect(url, auth=auth, transports=transports, wait_timeout=10)
     await serve(client)
     await client.disconnect()
 
@@ -57,4 +57,5 @@ async def serve(client: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}))
+    given = [json.loads(argument) for argument in sys.argv[2:]]
+    asyncio.run(main(sys.argv[1], given[0] if given else {}, given[1] if len(given) > 1 else ["websocket"]))

@@ -137,17 +137,23 @@ class SocketIoClient(Client):
 class NodeSocketIo(SocketIoClient):
     """socket.io-client on Node."""
 
-    def __init__(self, service: Service, auth: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, service: Service, auth: dict[str, Any] | None = None, transports: Sequence[str] = ("websocket",)
+    ) -> None:
         """Connects to a service with this `auth`."""
-        super().__init__(["node", CLIENTS / "socketio.mjs", service.http_url, json.dumps(auth or {})])
+        given = json.dumps(auth or {}), json.dumps(transports)
+        super().__init__(["node", CLIENTS / "socketio.mjs", service.http_url, *given])
 
 
 class PythonSocketIo(SocketIoClient):
     """python-socketio."""
 
-    def __init__(self, service: Service, auth: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, service: Service, auth: dict[str, Any] | None = None, transports: Sequence[str] = ("websocket",)
+    ) -> None:
         """Connects to a service with this `auth`."""
-        super().__init__([sys.executable, CLIENTS / "socketio_client.py", service.http_url, json.dumps(auth or {})])
+        given = json.dumps(auth or {}), json.dumps(transports)
+        super().__init__([sys.executable, CLIENTS / "socketio_client.py", service.http_url, *given])
 
 
 class WebSocket(Client):

@@ -12,7 +12,11 @@ use synapse_realtime::{
     driver::{Ending, Intake, drive},
     hub::Room,
     limits::AddressPermit,
-    socketio::session::{Failure, SocketIo},
+    link::Link,
+    socketio::{
+        polling::Polled,
+        session::{Failure, SocketIo},
+    },
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;
@@ -205,17 +209,29 @@ impl Gateway {
     /// Serves a connection to its end, once its handshake has been answered.
     pub(crate) fn serve(self: &Arc<Self>, protocol: Protocol, upgrade: Upgrade, hello: Hello, place: Place) {
         let gateway = self.clone();
-        let converse = async move |link, intake| {
-            let present = Present::new(&gateway, Client::new(link, protocol));
-            if gateway.shutdown().is_cancelled() {
-                present.client.link.close(CloseReason::Draining);
-            }
-            gateway.drive(&present.client, intake, hello).await
-        };
-        self.connections.serve(upgrade, place, converse, move |ending| {
-            metrics::ended(ending);
-            tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
-        });
+        let converse = async move |link, intake| gateway.converse(protocol, link, intake, hello).await;
+        self.connections.serve(upgrade, place, converse, move |ending| ended(protocol, ending));
+    }
+
+    /// The same for a Socket.IO client that polls.
+    pub(crate) fn serve_polled(self: &Arc<Self>, hello: Hello, place: AddressPermit) -> Arc<Polled> {
+        let (gateway, protocol) = (self.clone(), Protocol::SocketIo);
+        let converse = async move |link, intake| gateway.converse(protocol, link, intake, hello).await;
+        self.connections.serve_polled(place, converse, move |ending| ended(protocol, ending))
+    }
+
+    async fn converse(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        link: Arc<Link>,
+        intake: Intake,
+        hello: Hello,
+    ) -> Ending {
+        let present = Present::new(self, Client::new(link, protocol));
+        if self.shutdown().is_cancelled() {
+            present.client.link.close(CloseReason::Draining);
+        }
+        self.drive(&present.client, intake, hello).await
     }
 
     async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: Intake, hello: Hello) -> Ending {
@@ -223,7 +239,8 @@ impl Gateway {
             Protocol::SocketIo => {
                 let application = SocketIoClient::new(self.clone(), client.clone(), hello);
                 let rules = socketio::rules(&self.settings);
-                drive(&client.link, &mut SocketIo::new(client.link.clone(), application, rules), intake).await
+                let link = &client.link;
+                drive(link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
             }
             Protocol::WebSocket => {
                 let mut session = WebSocketClient::new(self.clone(), client.clone(), hello);
@@ -231,6 +248,11 @@ impl Gateway {
             }
         }
     }
+}
+
+fn ended(protocol: Protocol, ending: Ending) {
+    metrics::ended(ending);
+    tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
 }
 
 /// A client that is in the hub; it leaves when this is dropped, however its connection ends.

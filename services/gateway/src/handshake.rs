@@ -7,11 +7,15 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use synapse_chassis::{error::ApiError, identity::bearer_token, serve::Peer};
 use synapse_realtime::{
-    socketio::engine,
+    limits::AddressPermit,
+    socketio::{
+        polling::Polled,
+        requests::{self, Asked},
+    },
     websocket::handshake::{Handshake, HandshakeError},
 };
 
@@ -73,12 +77,40 @@ pub(crate) async fn socketio(
     request: Request,
 ) -> Response {
     let parameter = |name| parameters.get(name).map(String::as_str);
-    match engine::check_handshake(parameter("EIO"), parameter("transport"), parameter("sid")) {
-        Ok(()) => open(&gateway, Protocol::SocketIo, parameters, request),
+    let query = requests::Query {
+        version: parameter("EIO"),
+        transport: parameter("transport"),
+        session: parameter("sid"),
+    };
+    let (session, request) = match Asked::of(&gateway.connections, request.method(), query) {
+        Ok(Asked::WebSocket) => return open(&gateway, Protocol::SocketIo, parameters, request),
+        Ok(Asked::Upgrade(session)) => return upgrade(&gateway, session, request),
+        Ok(Asked::Poll(session)) => (session, request),
+        Ok(Asked::Polling) => match place_for(&gateway, &request) {
+            Ok((permit, _)) => {
+                let hello = Hello::of(request.headers(), parameters);
+                (gateway.serve_polled(hello, permit), request)
+            }
+            Err(error) => return error.into_response(),
+        },
         Err(error) => {
             metrics::refused("engine");
-            (error.status(), [(header::CONTENT_TYPE, "application/json")], error.body()).into_response()
+            return requests::refuse(error).map(Body::new);
         }
+    };
+    requests::answer(&session, request, gateway.settings.max_message_bytes).await.map(Body::new)
+}
+
+/// A session that polls is to change to a WebSocket.
+fn upgrade(gateway: &Arc<Gateway>, session: Arc<Polled>, mut request: Request) -> Response {
+    let peer = request.extensions().get::<Peer>().cloned();
+    match Handshake::of(&mut request) {
+        Ok(handshake) => {
+            let (response, upgrade) = handshake.accept::<Body>();
+            gateway.connections.upgrade(session, upgrade, peer);
+            response
+        }
+        Err(error) => refuse(error),
     }
 }
 
@@ -88,19 +120,9 @@ fn open(
     parameters: HashMap<String, String>,
     mut request: Request,
 ) -> Response {
-    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
-        return ApiError::internal(&std::io::Error::other("a request came without its peer")).into_response();
-    };
-    if !gateway.is_loaded() {
-        metrics::refused("not_ready");
-        let message = "the streams have not been read yet; is Redis running? try again soon";
-        return ApiError::unavailable("not_ready", message).into_response();
-    }
-    let address = gateway.address_of(peer.address.ip(), request.headers());
-    let Some(permit) = gateway.connections.place_for(address) else {
-        metrics::refused("address");
-        let message = "this address has too many connections; close one, or ask for a higher MAX_CONNECTIONS_PER_ADDRESS";
-        return ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message).into_response();
+    let (permit, peer) = match place_for(gateway, &request) {
+        Ok(place) => place,
+        Err(error) => return error.into_response(),
     };
     let hello = Hello::of(request.headers(), parameters);
     match Handshake::of(&mut request) {
@@ -111,6 +133,27 @@ fn open(
         }
         Err(error) => refuse(error),
     }
+}
+
+/// A place under the limits, and who takes it.
+fn place_for(gateway: &Gateway, request: &Request) -> Result<(AddressPermit, Peer), ApiError> {
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .cloned()
+        .ok_or_else(|| ApiError::internal(&std::io::Error::other("a request came without its peer")))?;
+    if !gateway.is_loaded() {
+        metrics::refused("not_ready");
+        let message = "the streams have not been read yet; is Redis running? try again soon";
+        return Err(ApiError::unavailable("not_ready", message));
+    }
+    let address = gateway.address_of(peer.address.ip(), request.headers());
+    let permit = gateway.connections.place_for(address).ok_or_else(|| {
+        metrics::refused("address");
+        let message = "this address has too many connections; close one, or ask for a higher MAX_CONNECTIONS_PER_ADDRESS";
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message)
+    })?;
+    Ok((permit, peer))
 }
 
 fn refuse(error: HandshakeError) -> Response {
@@ -129,7 +172,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let parameters = HashMap::from([("token".to_owned(), "from-query".to_owned())]);
         assert_eq!(Hello::of(&headers, parameters.clone()).token.as_deref(), Some("from-query"));
-        headers.insert(header::AUTHORIZATION, "Bearer from-header".parse().unwrap());
+        headers.insert(http::header::AUTHORIZATION, "Bearer from-header".parse().unwrap());
         let hello = Hello::of(&headers, parameters);
         assert_eq!(hello.token.as_deref(), Some("from-header"));
         assert!(!format!("{hello:?}").contains("from-"));

@@ -7,9 +7,12 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::StatusCode;
 use synapse_chassis::{error::ApiError, identity::bearer_token, serve::Peer};
-use synapse_realtime::{socketio::engine, websocket::handshake::Handshake};
+use synapse_realtime::{
+    socketio::requests::{self, Asked},
+    websocket::handshake::{Handshake, Upgrade},
+};
 
 use crate::{
     metrics,
@@ -23,10 +26,27 @@ pub(crate) async fn socketio(
     mut request: Request,
 ) -> Response {
     let parameter = |name| parameters.get(name).map(String::as_str);
-    if let Err(error) = engine::check_handshake(parameter("EIO"), parameter("transport"), parameter("sid")) {
-        metrics::refused("engine");
-        return (error.status(), [(header::CONTENT_TYPE, "application/json")], error.body()).into_response();
-    }
+    let query = requests::Query {
+        version: parameter("EIO"),
+        transport: parameter("transport"),
+        session: parameter("sid"),
+    };
+    let max_bytes = platform.settings.limits.max_message_bytes;
+    let polls = match Asked::of(&platform.connections, request.method(), query) {
+        Ok(Asked::WebSocket) => false,
+        Ok(Asked::Polling) => true,
+        Ok(Asked::Upgrade(session)) => {
+            let peer = request.extensions().get::<Peer>().cloned();
+            return upgraded(&mut request, |upgrade| platform.connections.upgrade(session, upgrade, peer));
+        }
+        Ok(Asked::Poll(session)) => {
+            return requests::answer(&session, request, max_bytes).await.map(Body::new);
+        }
+        Err(error) => {
+            metrics::refused("engine");
+            return requests::refuse(error).map(Body::new);
+        }
+    };
     let place = match place(&platform, &request) {
         Ok(place) => place,
         Err(error) => {
@@ -37,10 +57,19 @@ pub(crate) async fn socketio(
     // A malformed header is no token; the parameter may still have one.
     let header = bearer_token(request.headers()).ok().flatten().map(str::to_owned);
     let token = header.or_else(|| parameters.remove("token"));
-    match Handshake::of(&mut request) {
+    if polls {
+        let session = platform.serve_polled(token, place.address);
+        return requests::answer(&session, request, max_bytes).await.map(Body::new);
+    }
+    upgraded(&mut request, |upgrade| platform.serve(upgrade, token, place))
+}
+
+/// Answers a WebSocket's handshake, and hands on what becomes the socket.
+fn upgraded(request: &mut Request, serve: impl FnOnce(Upgrade)) -> Response {
+    match Handshake::of(request) {
         Ok(handshake) => {
             let (response, upgrade) = handshake.accept::<Body>();
-            platform.serve(upgrade, token, place);
+            serve(upgrade);
             response
         }
         Err(error) => {
@@ -70,5 +99,5 @@ fn place(platform: &Platform, request: &Request) -> Result<Place, ApiError> {
         let message = "this address has too many connections; close one, or ask for a higher MAX_CONNECTIONS_PER_ADDRESS";
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message)
     })?;
-    Ok(Place { _address: permit, _peer: peer })
+    Ok(Place { address: permit, _peer: peer })
 }

@@ -14,11 +14,13 @@ use synapse_chassis::{
 use synapse_realtime::{
     close::CloseReason,
     connections::Connections,
-    driver::{Ending, drive},
+    driver::{Ending, Intake, drive},
     hub::Room,
     limits::{AddressPermit, Limit},
+    link::Link,
     socketio::{
         engine::Heartbeat,
+        polling::Polled,
         session::{Rules, SocketIo},
     },
     websocket::handshake::Upgrade,
@@ -81,7 +83,7 @@ pub(crate) struct Who {
 /// A connection's places under the limits; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) _address: AddressPermit,
+    pub(crate) address: AddressPermit,
     pub(crate) _peer: synapse_chassis::serve::Peer,
 }
 
@@ -182,21 +184,26 @@ impl Platform {
     /// Serves a connection to its end, once its handshake has been answered.
     pub(crate) fn serve(self: &Arc<Self>, upgrade: Upgrade, token: Option<String>, place: Place) {
         let platform = self.clone();
-        let converse = async move |link, intake| {
-            let present = Present::new(&platform, Client::new(link));
-            if platform.service.shutdown.is_cancelled() {
-                present.client.link.close(CloseReason::Draining);
-            }
-            let link = present.client.link.clone();
-            let application = SocketIoClient::new(platform.clone(), present.client.clone(), token);
-            drive(&link, &mut SocketIo::new(link.clone(), application, platform.rules()), intake).await
-        };
-        self.connections.serve(upgrade, place, converse, |ending| {
-            if let Ending::ServerClosed(reason) = ending {
-                metrics::disconnected(reason.code());
-            }
-            tracing::debug!(?ending, "a connection has ended");
-        });
+        let converse = async move |link, intake| platform.converse(link, intake, token).await;
+        self.connections.serve(upgrade, place, converse, ended);
+    }
+
+    /// The same for a client that polls.
+    pub(crate) fn serve_polled(self: &Arc<Self>, token: Option<String>, place: AddressPermit) -> Arc<Polled> {
+        let platform = self.clone();
+        let converse = async move |link, intake| platform.converse(link, intake, token).await;
+        self.connections.serve_polled(place, converse, ended)
+    }
+
+    async fn converse(self: &Arc<Self>, link: Arc<Link>, intake: Intake, token: Option<String>) -> Ending {
+        let present = Present::new(self, Client::new(link));
+        if self.service.shutdown.is_cancelled() {
+            present.client.link.close(CloseReason::Draining);
+        }
+        let link = present.client.link.clone();
+        let application = SocketIoClient::new(self.clone(), present.client.clone(), token);
+        let mut session = SocketIo::new(link.clone(), intake.sid(), application, self.rules());
+        drive(&link, &mut session, intake).await
     }
 
     fn rules(&self) -> Rules {
@@ -216,6 +223,13 @@ pub(crate) fn expiry_of(identity: &Identity) -> Option<Instant> {
         // Beyond any timer is as good as never.
         Instant::now() + left.min(Duration::from_hours(24 * 365))
     })
+}
+
+fn ended(ending: Ending) {
+    if let Ending::ServerClosed(reason) = ending {
+        metrics::disconnected(reason.code());
+    }
+    tracing::debug!(?ending, "a connection has ended");
 }
 
 /// A client that is in the hub; it leaves when this is dropped, however its connection ends.

@@ -4,6 +4,9 @@
 //! once or with backoff; with 3500 to 3999 it should not, for the same would happen again.
 //! `docs/close-codes.md` lists them for people, checked against [`CloseReason::ALL`] by a test.
 
+/// The code of a close frame after which nothing is left to say.
+pub(crate) const NORMAL_CLOSURE: u16 = 1000;
+
 /// Why the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -10,6 +10,10 @@ use crate::{
     driver::{Ending, Intake},
     limits::{AddressLimit, AddressPermit},
     link::Link,
+    socketio::{
+        polling::{Polled, Sessions},
+        session::new_sid,
+    },
     websocket::handshake::Upgrade,
 };
 
@@ -33,6 +37,7 @@ pub struct Limits {
 pub struct Connections {
     limits: Limits,
     addresses: AddressLimit,
+    polled: Arc<Sessions>,
     running: TaskTracker,
     /// Clients have had their time to hear that the server leaves.
     cut: CancellationToken,
@@ -44,6 +49,7 @@ impl Connections {
         Self {
             limits,
             addresses: AddressLimit::default(),
+            polled: Arc::default(),
             running: TaskTracker::new(),
             cut: CancellationToken::new(),
         }
@@ -80,6 +86,58 @@ impl Connections {
             };
             ended(ending);
             drop(place);
+        });
+    }
+
+    /// Serves a client that polls as [`Connections::serve`] does; its first request is to take what comes back.
+    pub fn serve_polled<P, F>(
+        &self,
+        place: P,
+        converse: impl FnOnce(Arc<Link>, Intake) -> F + Send + 'static,
+        ended: impl FnOnce(Ending) + Send + 'static,
+    ) -> Arc<Polled>
+    where
+        P: Send + 'static,
+        F: Future<Output = Ending> + Send,
+    {
+        let (limits, cut) = (self.limits, self.cut.clone());
+        let link = Link::polled(limits.outbox_bytes);
+        let (sid, (sender, deliveries)) = (new_sid(), mpsc::channel(1));
+        let (polled, registered) = self.polled.register(&sid, link.clone(), sender);
+        let intake = Intake::from_requests(
+            limits.max_message_bytes,
+            limits.max_messages_per_second,
+            &sid,
+            deliveries,
+            registered,
+        );
+        self.running.spawn(async move {
+            let ending = tokio::select! {
+                ending = converse(link, intake) => ending,
+                () = cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
+            };
+            ended(ending);
+            drop(place);
+        });
+        polled
+    }
+
+    /// The session that polls by this id.
+    pub fn polled(&self, sid: &str) -> Option<Arc<Polled>> {
+        self.polled.find(sid)
+    }
+
+    /// Has a session that polls change to a WebSocket, once its handshake has been answered; holds `place` as long as the socket.
+    pub fn upgrade<P: Send + 'static>(&self, polled: Arc<Polled>, upgrade: Upgrade, place: P) {
+        let (limits, cut) = (self.limits, self.cut.clone());
+        self.running.spawn(async move {
+            let changing = timeout(limits.connect_timeout, async {
+                if let Some(opened) = upgrade.open().await {
+                    polled.upgrade(opened, limits.max_message_bytes, Box::new(place)).await;
+                }
+            });
+            // A session whose change takes too long goes on polling.
+            let _ = cut.run_until_cancelled(changing).await;
         });
     }
 

@@ -5,14 +5,22 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::{
+    io::Interest,
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
-    close::CloseReason,
+    close::{CloseReason, NORMAL_CLOSURE},
     limits::RateLimit,
     link::{Link, Read},
+    socketio::{
+        polling::{Delivery, Place, Registered},
+        session::new_sid,
+    },
     websocket::{
-        decoder::{Decoder, Message},
+        decoder::{DecodeError, Decoder, Message},
         frame::{self, OpCode},
     },
 };
@@ -23,7 +31,6 @@ const READS_IN_A_ROW: usize = 8;
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long they may take to reach a client that reads slowly; what else waited for it is gone already.
 const SLOW_GOODBYE: Duration = Duration::from_secs(15);
-const NORMAL_CLOSURE: u16 = 1000;
 
 /// Something that takes a while, on behalf of a session.
 pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -88,6 +95,22 @@ pub enum Ending {
 pub struct Intake {
     decoder: Decoder,
     rate: RateLimit,
+    /// What requests bring, while the client polls.
+    requests: Option<Box<Requests>>,
+    /// What is held for a socket that took the place of requests.
+    place: Option<Place>,
+}
+
+/// What the requests of a client that polls have brought.
+#[derive(Debug)]
+struct Requests {
+    sid: Box<str>,
+    deliveries: mpsc::Receiver<Delivery>,
+    messages: std::vec::IntoIter<Message>,
+    /// Told when all messages have been read.
+    answer: Option<oneshot::Sender<()>>,
+    /// The session is found by its id as long as this is there.
+    _registered: Registered,
 }
 
 impl Intake {
@@ -96,7 +119,82 @@ impl Intake {
     pub fn new(max_message_bytes: usize, per_second: u32, first_bytes: &[u8]) -> Self {
         let mut decoder = Decoder::new(max_message_bytes);
         decoder.extend(first_bytes);
-        Self { decoder, rate: RateLimit::new(per_second, std::time::Instant::now()) }
+        Self {
+            decoder,
+            rate: RateLimit::new(per_second, std::time::Instant::now()),
+            requests: None,
+            place: None,
+        }
+    }
+
+    /// The same from a client that polls, whose requests hand over what they bring.
+    pub(crate) fn from_requests(
+        max_message_bytes: usize,
+        per_second: u32,
+        sid: &str,
+        deliveries: mpsc::Receiver<Delivery>,
+        registered: Registered,
+    ) -> Self {
+        let requests = Requests {
+            sid: sid.into(),
+            deliveries,
+            messages: Vec::new().into_iter(),
+            answer: None,
+            _registered: registered,
+        };
+        let intake = Self::new(max_message_bytes, per_second, &[]);
+        Self { requests: Some(Box::new(requests)), ..intake }
+    }
+
+    /// The id of the session: the one its client's requests will give, or a new one.
+    pub fn sid(&self) -> Box<str> {
+        self.requests.as_ref().map_or_else(|| new_sid().into(), |requests| requests.sid.clone())
+    }
+
+    fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
+        if let Some(requests) = &mut self.requests {
+            if let Some(message) = requests.messages.next() {
+                return Ok(Some(message));
+            }
+            self.answer();
+        }
+        self.decoder.next_message()
+    }
+
+    /// Answers the request whose messages have been read.
+    fn answer(&mut self) {
+        let answer = self.requests.as_mut().and_then(|requests| requests.answer.take());
+        // A client that does not wait for the answer may do without.
+        let _ = answer.map(|answer| answer.send(()));
+    }
+
+    /// What the next request brings; for ever if there will be none.
+    async fn delivered(&mut self) -> Delivery {
+        let delivery = match &mut self.requests {
+            Some(requests) => requests.deliveries.recv().await,
+            None => None,
+        };
+        match delivery {
+            Some(delivery) => delivery,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery, link: &Link) {
+        match delivery {
+            Delivery::Messages(messages, answer) => {
+                if let Some(requests) = &mut self.requests {
+                    requests.messages = messages.into_iter();
+                    requests.answer = Some(answer);
+                }
+            }
+            Delivery::Socket(socket, decoder, place) => {
+                self.decoder = decoder;
+                self.requests = None;
+                self.place = Some(place);
+                link.attach(socket);
+            }
+        }
     }
 }
 
@@ -118,6 +216,7 @@ pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: In
             say_goodbye(link, last, patience).await;
         }
         Ending::ClientClosed => {
+            intake.answer();
             link.close(CloseReason::Draining);
             link.keep_started_frame();
             say_goodbye(link, frame::close(NORMAL_CLOSURE, ""), GOODBYE).await;
@@ -172,7 +271,7 @@ async fn serve<S: Session>(
             let happened = tokio::select! {
                 biased;
                 () = link.woken() => Ok(Next::Read),
-                ready = link.socket().ready(link.interest(listens)), if listens || link.is_blocked() => match ready {
+                ready = link.ready(link.interest(listens)), if listens || link.is_blocked() => match ready {
                     Ok(state) => {
                         if state.is_writable() {
                             link.unblock();
@@ -187,6 +286,11 @@ async fn serve<S: Session>(
                     }
                     Err(_) => return Ending::ClientGone,
                 },
+                delivery = intake.delivered(), if listens => {
+                    intake.take(delivery, link);
+                    unread = true;
+                    Ok(Next::Read)
+                }
                 () = &mut timer => session.tick(Instant::now()).map(|()| Next::Read),
                 outcome = running(&mut awaited) => session.finished(outcome),
                 outcome = running(&mut meanwhile) => session.finished(outcome),
@@ -208,7 +312,7 @@ enum Step<T> {
 }
 
 fn read_on<S: Session>(session: &mut S, intake: &mut Intake) -> Result<Step<S::Outcome>, CloseReason> {
-    let message = intake.decoder.next_message().map_err(|error| {
+    let message = intake.next_message().map_err(|error| {
         tracing::debug!(%error, "a client's messages can't be read");
         error.reason()
     })?;
@@ -260,18 +364,21 @@ async fn say_goodbye(link: &Link, last: Vec<u8>, patience: Duration) {
     link.push_last(last);
     let sent = timeout(patience, async {
         while link.waiting_bytes() > 0 && !link.is_broken() {
-            if link.socket().writable().await.is_err() {
+            if link.is_polled() {
+                link.drained().await;
+            } else if link.ready(Interest::WRITABLE).await.is_err() {
                 return;
+            } else {
+                link.unblock();
             }
-            link.unblock();
         }
     });
-    if sent.await.is_err() {
+    if sent.await.is_err() || link.is_polled() {
         return;
     }
     link.shut_down();
     let answered = timeout(GOODBYE, async {
-        while link.socket().readable().await.is_ok() && link.read(|_| {}) != Read::End {}
+        while link.ready(Interest::READABLE).await.is_ok() && link.read(|_| {}) != Read::End {}
     });
     // A client that does not answer is left without one.
     let _ = answered.await;

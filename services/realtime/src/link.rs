@@ -1,18 +1,21 @@
-//! A socket and its outbox.
+//! A client's outbox, and the socket that empties it.
 //!
 //! Whoever has something for a client calls [`Link::push`], once or many times, and then
 //! [`Link::flush`], which writes all that waits by one vectored write without waiting. What the
 //! system does not take is left to the connection's own task, which waits until it does.
+//!
+//! A client that polls has no socket of its own: what waits for it is [taken](Link::take) by its next request. It may
+//! get a socket later, which then has all that waits: [`Link::attach`].
 
 use std::{
     io::{self, IoSlice},
     net::Shutdown,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    io::Interest,
+    io::{Interest, Ready},
     net::TcpStream,
     sync::{Notify, futures::Notified},
 };
@@ -28,7 +31,8 @@ const READ_BYTES: usize = 8 << 10;
 /// One client's connection. Shared by its task, the hub and everyone who sends.
 #[derive(Debug)]
 pub struct Link {
-    socket: TcpStream,
+    /// None yet while the client polls.
+    socket: OnceLock<TcpStream>,
     state: Mutex<State>,
     wake: Notify,
     drained: Notify,
@@ -75,8 +79,23 @@ pub enum Read {
 impl Link {
     /// Takes over a socket. No more than `limit` bytes may wait for it, but for a single larger frame.
     pub fn new(socket: TcpStream, limit: usize) -> Arc<Self> {
-        let state = Mutex::new(State::default());
+        Self::over(OnceLock::from(socket), limit)
+    }
+
+    /// One for a client that polls.
+    pub fn polled(limit: usize) -> Arc<Self> {
+        Self::over(OnceLock::new(), limit)
+    }
+
+    fn over(socket: OnceLock<TcpStream>, limit: usize) -> Arc<Self> {
+        // Without a socket nothing is written, as if its system took no more.
+        let state = Mutex::new(State { blocked: socket.get().is_none(), ..State::default() });
         Arc::new(Self { socket, state, wake: Notify::new(), drained: Notify::new(), limit })
+    }
+
+    /// Whether the client polls: it has no socket.
+    pub fn is_polled(&self) -> bool {
+        self.socket.get().is_none()
     }
 
     /// Adds frames to what waits. When too much waits, the connection is closed as
@@ -99,6 +118,8 @@ impl Link {
         }
         state.outbox.push(piece);
         if state.blocked || state.writing || state.claimed {
+            drop(state);
+            self.tell_poll();
             return Pushed::Waits;
         }
         state.claimed = true;
@@ -124,7 +145,10 @@ impl Link {
             let mut taken = std::mem::take(&mut state.outbox);
             state.in_flight = taken.cost();
             drop(state);
-            let written = write_all(&self.socket, &mut taken);
+            let written = match self.socket.get() {
+                Some(socket) => write_all(socket, &mut taken),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            };
             state = self.state.lock();
             state.in_flight = 0;
             match written {
@@ -168,6 +192,48 @@ impl Link {
     pub fn close(&self, reason: CloseReason) {
         self.state.lock().closing.get_or_insert(reason);
         self.wake.notify_one();
+    }
+
+    /// Takes what waits for a client that polls, up to `count` frames; nothing once it has a socket.
+    pub(crate) fn take(&self, count: usize) -> Outbox {
+        let mut state = self.state.lock();
+        if !self.is_polled() {
+            return Outbox::default();
+        }
+        let taken = state.outbox.take_frames(count);
+        drop(state);
+        if !taken.is_empty() {
+            self.drained.notify_waiters();
+        }
+        taken
+    }
+
+    /// The client that polled has a socket from now on; all that waits goes there.
+    pub(crate) fn attach(&self, socket: TcpStream) {
+        let state = self.state.lock();
+        let attached = self.socket.set(socket);
+        debug_assert!(attached.is_ok(), "a link gets one socket");
+        drop(state);
+        self.unblock();
+        self.drained.notify_waiters();
+    }
+
+    /// The client is gone: nothing that waits will be read.
+    pub(crate) fn break_off(&self) {
+        self.state.lock().broken = true;
+        self.wake.notify_one();
+    }
+
+    /// Wakes the request of a client that polls.
+    pub(crate) fn tell_poll(&self) {
+        if self.is_polled() {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Comes back when something came to wait, or no longer does: enable it before looking.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.drained.notified()
     }
 
     /// Has the connection's task look at its session again: what it waits for has changed.
@@ -217,9 +283,12 @@ impl Link {
         }
     }
 
-    /// The socket, for waiting.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// Waits until the socket is ready; for ever while there is none.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self.socket.get() {
+            Some(socket) => socket.ready(interest).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The socket takes more.
@@ -231,7 +300,8 @@ impl Link {
     /// Reads what is there, once.
     pub(crate) fn read(&self, mut take: impl FnMut(&[u8])) -> Read {
         let mut buffer = [0; READ_BYTES];
-        match self.socket.try_read(&mut buffer) {
+        let Some(socket) = self.socket.get() else { return Read::Nothing };
+        match socket.try_read(&mut buffer) {
             Ok(0) => Read::End,
             Ok(length) => {
                 take(&buffer[..length]);
@@ -252,12 +322,13 @@ impl Link {
     pub(crate) fn push_last(&self, frame: Vec<u8>) {
         self.state.lock().outbox.push(frame.into());
         self.flush();
+        self.tell_poll();
     }
 
     /// Tells the client that nothing more will come.
     pub(crate) fn shut_down(&self) {
         // A socket that the client has reset already is shut down enough.
-        let _ = socket2::SockRef::from(&self.socket).shutdown(Shutdown::Write);
+        let _ = self.socket.get().map(|socket| socket2::SockRef::from(socket).shutdown(Shutdown::Write));
     }
 }
 

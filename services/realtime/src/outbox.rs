@@ -140,6 +140,38 @@ impl Outbox {
         self.pieces.append(&mut earlier.pieces);
     }
 
+    /// The frames that wait, whole ones.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().flat_map(|piece| {
+            let mut rest = piece.as_bytes();
+            std::iter::from_fn(move || {
+                let (frame, after) = rest.split_at(frame::length_of(rest));
+                rest = after;
+                (!frame.is_empty()).then_some(frame)
+            })
+        })
+    }
+
+    /// Takes out the first frames, up to `count` of them.
+    pub(crate) fn take_frames(&mut self, count: usize) -> Self {
+        let mut left: usize = self.frames().take(count).map(<[u8]>::len).sum();
+        let mut taken = Self::default();
+        self.bytes -= left;
+        while left > 0 {
+            let Some(mut first) = self.pieces.pop_front() else { break };
+            if first.len() > left {
+                let mut rest = first.clone();
+                first.end = first.start + left;
+                rest.start = first.end;
+                rest.boundary = first.end;
+                self.pieces.push_front(rest);
+            }
+            left -= first.len();
+            taken.push(first);
+        }
+        taken
+    }
+
     /// Fills `slices` with the first pieces and says how many there are.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
         let mut count = 0;

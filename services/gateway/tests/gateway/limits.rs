@@ -88,7 +88,7 @@ async fn transports_and_versions_that_are_not_served_are_refused_in_the_words_of
     let redis = RedisServer::new();
     let gateway = TestGateway::start(&redis, &[]).await;
     for (query, body) in [
-        ("?EIO=4&transport=polling", r#"{"code":0,"message":"Transport unknown"}"#),
+        ("?EIO=4&transport=webtransport", r#"{"code":0,"message":"Transport unknown"}"#),
         ("?EIO=3&transport=websocket", r#"{"code":5,"message":"Unsupported protocol version"}"#),
         ("?EIO=4&transport=websocket&sid=x", r#"{"code":1,"message":"Session ID unknown"}"#),
     ] {

@@ -77,7 +77,7 @@ async fn a_single_frame_may_be_larger_than_the_outbox() {
         read
     });
     while link.waiting_bytes() > 0 {
-        link.socket().writable().await.unwrap();
+        link.ready(Interest::WRITABLE).await.unwrap();
         link.unblock();
     }
     assert_eq!(reader.await.unwrap(), frame);
@@ -97,7 +97,7 @@ async fn a_slow_client_gets_its_started_frame_whole_and_then_the_close_frame() {
         read
     });
     while link.waiting_bytes() > 0 {
-        link.socket().writable().await.unwrap();
+        link.ready(Interest::WRITABLE).await.unwrap();
         link.unblock();
     }
     link.shut_down();

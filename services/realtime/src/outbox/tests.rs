@@ -126,3 +126,24 @@ fn waiting_prefix(outbox: &Outbox, count: usize) -> Vec<u8> {
     let all: Vec<u8> = outbox.pieces.iter().flat_map(|piece| piece.as_bytes().to_vec()).collect();
     all[..count].to_vec()
 }
+
+#[test]
+fn frames_are_taken_whole_and_in_order() {
+    let batch: Vec<u8> = (0..5).flat_map(|n| frame::text(&n.to_string())).collect();
+    let mut outbox = Outbox::default();
+    outbox.push(Bytes::from(batch).into());
+    outbox.push(frame::text("5").into());
+    let mut seen = Vec::new();
+    loop {
+        let before = outbox.bytes();
+        let taken = outbox.take_frames(2);
+        assert_eq!(taken.bytes() + outbox.bytes(), before);
+        if taken.is_empty() {
+            break;
+        }
+        assert!(taken.frames().count() <= 2);
+        seen.extend(taken.frames().map(<[u8]>::to_vec));
+    }
+    assert_eq!(seen, (0..6).map(|n| frame::text(&n.to_string())).collect::<Vec<_>>());
+    assert_eq!(outbox.bytes(), 0);
+}

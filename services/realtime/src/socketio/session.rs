@@ -94,6 +94,8 @@ pub struct Rules {
 /// One client that speaks Socket.IO.
 pub struct SocketIo<A: Application> {
     link: Arc<Link>,
+    /// Engine.IO's id of it, which the client's requests give while it polls.
+    sid: Box<str>,
     application: A,
     rules: Rules,
     state: State,
@@ -124,11 +126,12 @@ pub enum Outcome<A: Application> {
 }
 
 impl<A: Application> SocketIo<A> {
-    /// A session about to open.
-    pub fn new(link: Arc<Link>, application: A, rules: Rules) -> Self {
+    /// A session about to open, known by [`Intake::sid`](crate::driver::Intake::sid).
+    pub fn new(link: Arc<Link>, sid: Box<str>, application: A, rules: Rules) -> Self {
         let now = Instant::now();
         Self {
             link,
+            sid,
             application,
             rules,
             state: State::Outside { until: now + rules.connect_timeout },
@@ -244,7 +247,8 @@ impl<A: Application> Session for SocketIo<A> {
     type Outcome = Outcome<A>;
 
     fn opened(&mut self) -> Result<Next<Self::Outcome>, CloseReason> {
-        self.say(&engine::open(&new_sid(), self.rules.heartbeat, self.rules.max_payload));
+        let upgrades: &[&str] = if self.link.is_polled() { &["websocket"] } else { &[] };
+        self.say(&engine::open(&self.sid, upgrades, self.rules.heartbeat, self.rules.max_payload));
         Ok(Next::Read)
     }
 
@@ -261,7 +265,7 @@ impl<A: Application> Session for SocketIo<A> {
                 Ok(Next::Read)
             }
             engine::Packet::Ping(payload) => {
-                self.say(&format!("3{payload}"));
+                self.say(&engine::pong(payload));
                 Ok(Next::Read)
             }
             engine::Packet::Close => Ok(Next::Leave),
@@ -340,9 +344,9 @@ impl<A: Application> Drop for SocketIo<A> {
     }
 }
 
-/// An id that no other connection has, as short as Socket.IO's own.
-fn new_sid() -> String {
-    URL_SAFE_NO_PAD.encode(uuid::Uuid::now_v7().as_bytes())
+/// An id that no other connection has and nobody can guess: while a client polls, who has it is the client.
+pub(crate) fn new_sid() -> String {
+    URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes())
 }
 
 #[cfg(test)]

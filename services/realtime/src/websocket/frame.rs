@@ -190,6 +190,15 @@ pub fn close(code: u16, reason: &str) -> Vec<u8> {
     frame
 }
 
+/// What a server's whole frame is, and its payload.
+pub fn opened(frame: &[u8]) -> Option<(OpCode, &[u8])> {
+    let [first, second, rest @ ..] = frame else { return None };
+    let opcode = OpCode::from_bits(first & 0x0F)?;
+    let (payload, size) = length(*second, rest).ok()??;
+    let payload = usize::try_from(payload).ok()?;
+    Some((opcode, rest.get(size..size.checked_add(payload)?)?))
+}
+
 /// How long the server's frame at the beginning of `bytes` is, header and all; `bytes.len()` if it ends later.
 pub fn length_of(bytes: &[u8]) -> usize {
     let Some(second) = bytes.get(1) else { return bytes.len() };

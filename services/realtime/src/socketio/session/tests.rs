@@ -65,7 +65,10 @@ impl Client {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         server.writable().await.unwrap();
-        Self { socket, session: SocketIo::new(Link::new(server, 1 << 20), Notes::default(), RULES) }
+        Self {
+            socket,
+            session: SocketIo::new(Link::new(server, 1 << 20), new_sid().into(), Notes::default(), RULES),
+        }
     }
 
     /// One that has been let in.

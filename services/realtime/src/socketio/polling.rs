@@ -1,0 +1,343 @@
+//! The polling transport: requests that bring messages, and requests that wait for some.
+//!
+//! A session begins with its connection's task, as over WebSocket, but its [`Link`] has no socket. A `GET`
+//! [takes](Polled::poll) what waits there, or waits itself; a `POST` [hands](Polled::post) its messages to the task and is
+//! answered when they have been read. A WebSocket that proves itself by a [probe](Polled::upgrade) becomes the link's
+//! socket; the task and all that waits stay as they are.
+//!
+//! Invariant: at most one `GET`, one `POST` and one probe of a session at a time ([`Turn`]), so that messages keep their
+//! order in both directions.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use parking_lot::Mutex;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    close::{CloseReason, NORMAL_CLOSURE},
+    link::Link,
+    outbox::Outbox,
+    socketio::engine::{self, HandshakeError},
+    websocket::{
+        decoder::{Decoder, Message},
+        frame::{self, OpCode},
+        handshake::Opened,
+    },
+};
+
+/// Between the packets of a payload, by the protocol.
+const SEPARATOR: u8 = 0x1e;
+/// Packets of one payload: python-engineio refuses more.
+const MAX_PACKETS: usize = 16;
+/// Before bytes in base64.
+const BINARY: u8 = b'b';
+/// How long a request waits while a probe runs: the client is to stop polling before it changes transports.
+const WHILE_PROBED: Duration = Duration::from_millis(100);
+const READ_BYTES: usize = 4 << 10;
+
+/// What is held as long as a socket is.
+pub(crate) type Place = Box<dyn Any + Send>;
+
+/// What a request hands to the task of its session.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// Messages, and what to tell when they have been read.
+    Messages(Vec<Message>, oneshot::Sender<()>),
+    /// The socket that takes the place of polling, and what came on it.
+    Socket(TcpStream, Decoder, Place),
+}
+
+/// The sessions that poll, by their ids. An id is known to its client alone, and stands for it.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    by_id: Mutex<HashMap<Box<str>, Arc<Polled>>>,
+}
+
+/// A session that polls, for its requests.
+#[derive(Debug)]
+pub struct Polled {
+    link: Arc<Link>,
+    deliveries: mpsc::Sender<Delivery>,
+    /// The session is over, or polls no longer.
+    ended: CancellationToken,
+    polling: AtomicBool,
+    posting: AtomicBool,
+    probing: AtomicBool,
+}
+
+/// Ends a session's time as one that polls when dropped.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    sessions: Arc<Sessions>,
+    id: Box<str>,
+    ended: CancellationToken,
+}
+
+impl Sessions {
+    /// Adds a session. It is found until the second is dropped.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        id: &str,
+        link: Arc<Link>,
+        deliveries: mpsc::Sender<Delivery>,
+    ) -> (Arc<Polled>, Registered) {
+        let ended = CancellationToken::new();
+        let polled = Arc::new(Polled {
+            link,
+            deliveries,
+            ended: ended.clone(),
+            polling: AtomicBool::new(false),
+            posting: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
+        });
+        self.by_id.lock().insert(id.into(), polled.clone());
+        (polled, Registered { sessions: self.clone(), id: id.into(), ended })
+    }
+
+    /// The session of this id, while it polls.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Polled>> {
+        self.by_id.lock().get(id).cloned()
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.sessions.by_id.lock().remove(&self.id);
+        self.ended.cancel();
+    }
+}
+
+impl Polled {
+    /// Answers a `GET`: the payload of what waits, as soon as something does.
+    ///
+    /// Dropped before it is done, the client has gone while it waited, and with it the session.
+    ///
+    /// # Errors
+    ///
+    /// Where another `GET` waits already, which ends the session, or where the session has ended.
+    pub async fn poll(&self) -> Result<Vec<u8>, HandshakeError> {
+        let _turn = self.turn(&self.polling)?;
+        let waiting = Waiting { link: &self.link, is_answered: false };
+        let answer = self.next_payload().await;
+        waiting.answered();
+        answer
+    }
+
+    async fn next_payload(&self) -> Result<Vec<u8>, HandshakeError> {
+        loop {
+            let changed = self.link.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let taken = self.link.take(MAX_PACKETS);
+            if !taken.is_empty() {
+                return Ok(payload(&taken));
+            }
+            if !self.link.is_polled() {
+                return Ok(engine::NOOP.into());
+            }
+            let probing = self.probing.load(Ordering::Acquire);
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = self.ended.cancelled() => return self.last_payload(),
+                () = sleep(WHILE_PROBED), if probing => return Ok(engine::NOOP.into()),
+            }
+        }
+    }
+
+    /// What was sent just before the session ended.
+    fn last_payload(&self) -> Result<Vec<u8>, HandshakeError> {
+        match self.link.take(MAX_PACKETS) {
+            taken if !taken.is_empty() => Ok(payload(&taken)),
+            _ if !self.link.is_polled() => Ok(engine::NOOP.into()),
+            _ => Err(HandshakeError::UnknownSession),
+        }
+    }
+
+    /// Takes the body of a `POST`; comes back when its messages have been read.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not of the protocol, or comes while another is being read: both end the session.
+    pub async fn post(&self, body: &[u8]) -> Result<(), HandshakeError> {
+        let _turn = self.turn(&self.posting)?;
+        let Some(messages) = messages(body) else {
+            self.link.close(CloseReason::ProtocolError);
+            return Err(HandshakeError::BadRequest);
+        };
+        let (answer, answered) = oneshot::channel();
+        self.deliver(Delivery::Messages(messages, answer)).await?;
+        answered.await.map_err(|_| HandshakeError::BadRequest)
+    }
+
+    /// A body that is too large for the session has come, and ends it.
+    pub fn refuse_body(&self) {
+        self.link.close(CloseReason::MessageTooLarge);
+    }
+
+    /// Has a WebSocket take the place of polling, once the client has proved by a probe that it gets through. Where it
+    /// does not, the session goes on polling.
+    ///
+    /// Dropped before it is done, for example because it takes too long, the session goes on polling.
+    pub(crate) async fn upgrade(&self, opened: Opened, max_message_bytes: usize, place: Place) {
+        let Some(_turn) = Turn::take(&self.probing) else { return };
+        let mut decoder = Decoder::new(max_message_bytes);
+        decoder.extend(&opened.first_bytes);
+        let mut socket = opened.socket;
+        if self.probe(&mut socket, &mut decoder).await.is_some() {
+            // A session that has ended meanwhile takes its socket with it.
+            let _ = self.deliver(Delivery::Socket(socket, decoder, place)).await;
+        }
+    }
+
+    /// `2probe` is answered by `3probe`; `5` then ends polling.
+    async fn probe(&self, socket: &mut TcpStream, decoder: &mut Decoder) -> Option<()> {
+        let mut is_probed = false;
+        loop {
+            match decoder.next_message().ok()? {
+                None => read_some(socket, decoder).await?,
+                Some(Message::Text(text)) => match engine::Packet::parse(&text)? {
+                    engine::Packet::Ping(payload) if !is_probed => {
+                        socket.write_all(&frame::text(&engine::pong(payload))).await.ok()?;
+                        is_probed = true;
+                        // A request that waits is to come back, so that the client can stop.
+                        self.link.tell_poll();
+                    }
+                    engine::Packet::Upgrade if is_probed => return Some(()),
+                    _ => return None,
+                },
+                Some(_) => return None,
+            }
+        }
+    }
+
+    async fn deliver(&self, delivery: Delivery) -> Result<(), HandshakeError> {
+        tokio::select! {
+            biased;
+            () = self.ended.cancelled() => Err(HandshakeError::UnknownSession),
+            sent = self.deliveries.send(delivery) => sent.map_err(|_| HandshakeError::UnknownSession),
+        }
+    }
+
+    fn turn<'a>(&self, taken: &'a AtomicBool) -> Result<Turn<'a>, HandshakeError> {
+        Turn::take(taken).ok_or_else(|| {
+            tracing::debug!("a client sent a request while another of its kind was running");
+            self.link.close(CloseReason::ProtocolError);
+            HandshakeError::BadRequest
+        })
+    }
+}
+
+/// The right to be the only request of its kind; given back when dropped.
+struct Turn<'a> {
+    taken: &'a AtomicBool,
+}
+
+impl<'a> Turn<'a> {
+    fn take(taken: &'a AtomicBool) -> Option<Self> {
+        (!taken.swap(true, Ordering::AcqRel)).then_some(Self { taken })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.taken.store(false, Ordering::Release);
+    }
+}
+
+/// A `GET` that waits; its client has gone if it is dropped before it is answered.
+struct Waiting<'a> {
+    link: &'a Link,
+    is_answered: bool,
+}
+
+impl Waiting<'_> {
+    fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.link.break_off();
+        }
+    }
+}
+
+async fn read_some(socket: &TcpStream, decoder: &mut Decoder) -> Option<()> {
+    socket.readable().await.ok()?;
+    let mut buffer = [0; READ_BYTES];
+    match socket.try_read(&mut buffer) {
+        Ok(0) => None,
+        Ok(length) => {
+            decoder.extend(&buffer[..length]);
+            Some(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Some(()),
+        Err(_) => None,
+    }
+}
+
+/// The frames that wait as one payload.
+fn payload(waiting: &Outbox) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(waiting.bytes());
+    for (opcode, content) in waiting.frames().filter_map(frame::opened) {
+        let is_first = payload.is_empty();
+        let begin = |payload: &mut Vec<u8>| {
+            if !is_first {
+                payload.push(SEPARATOR);
+            }
+        };
+        match opcode {
+            OpCode::Text => {
+                begin(&mut payload);
+                payload.extend_from_slice(content);
+            }
+            OpCode::Binary => {
+                begin(&mut payload);
+                payload.push(BINARY);
+                payload.extend_from_slice(STANDARD.encode(content).as_bytes());
+            }
+            OpCode::Close => {
+                begin(&mut payload);
+                // A client that leaves is not told to.
+                let leaves = content.starts_with(&NORMAL_CLOSURE.to_be_bytes());
+                payload.extend_from_slice(if leaves { engine::NOOP } else { engine::CLOSE }.as_bytes());
+            }
+            OpCode::Continuation | OpCode::Ping | OpCode::Pong => {}
+        }
+    }
+    payload
+}
+
+/// The messages of a payload; `None` if it is not one.
+fn messages(payload: &[u8]) -> Option<Vec<Message>> {
+    let payload = std::str::from_utf8(payload).ok()?;
+    let packets = payload.split(char::from(SEPARATOR));
+    packets
+        .map(|packet| match packet.as_bytes() {
+            [] => None,
+            [BINARY, content @ ..] => STANDARD.decode(content).ok().map(Message::Binary),
+            _ => Some(Message::Text(packet.to_owned())),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

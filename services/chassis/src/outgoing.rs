@@ -121,21 +121,24 @@ pub async fn exchange_for_status<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let beginning = async |mut body: Incoming| {
-        let mut read = Vec::new();
-        let reading = async {
-            while read.len() < max_body_bytes
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                read.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
-            }
-        };
-        // What has come by then is enough.
-        let _ = timeout(patience, reading).await;
-        read.truncate(max_body_bytes);
-        Ok(Bytes::from(read))
+    let read = async |body| Ok(beginning(body, max_body_bytes, patience).await);
+    exchange_by(stream, request, Some(deadline), read).await
+}
+
+/// The beginning of a body: so much, or what comes within so long.
+async fn beginning(mut body: Incoming, max_bytes: usize, patience: Duration) -> Bytes {
+    let mut read = Vec::new();
+    let reading = async {
+        while read.len() < max_bytes
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            read.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+        }
     };
-    exchange_by(stream, request, Some(deadline), beginning).await
+    // What has come by then is enough.
+    let _ = timeout(patience, reading).await;
+    read.truncate(max_bytes);
+    Bytes::from(read)
 }
 
 async fn exchange_by<S>(

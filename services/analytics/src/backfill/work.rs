@@ -20,6 +20,8 @@ use crate::{
 
 /// How long the store is left alone while it is away, at first and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How much of a stream is taken at once, but for a single entry that is larger.
+const GATHERED_BYTES: usize = 16 << 20;
 /// How soon Ctrl-C is noticed in between.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -151,18 +153,19 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Entries of some pages together: so many, or those that there are.
+/// Entries of some pages together: so many, so many bytes of them, or those that there are.
 async fn gather(
     connection: &Connection,
     pages: &mut Pages,
     most: usize,
 ) -> Result<Vec<Entry>, synapse_rs::stream::StreamError> {
-    let mut entries = Vec::new();
-    while entries.len() < most {
-        let page = pages.next(connection).await?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    while entries.len() < most && bytes < GATHERED_BYTES {
+        let page = pages.at_most(connection, most - entries.len(), GATHERED_BYTES - bytes).await?;
         if page.is_empty() {
             break;
         }
+        bytes += page.iter().map(Entry::size_bytes).sum::<usize>();
         entries.extend(page);
     }
     Ok(entries)

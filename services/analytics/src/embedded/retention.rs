@@ -44,8 +44,18 @@ pub struct Removed {
     pub metric: u64,
     /// Sums of minutes.
     pub rollup: u64,
-    /// Whether inferences went before their time, because the file has grown to `ANALYTICS_MAX_BYTES`.
+    /// Whether samples went before their time, because the file has grown to `ANALYTICS_MAX_BYTES`.
     pub made_room: bool,
+}
+
+impl Removed {
+    fn add(&mut self, kind: Kind, rows: u64) {
+        *match kind {
+            Kind::Inference => &mut self.inference,
+            Kind::Training => &mut self.training,
+            Kind::Metric => &mut self.metric,
+        } += rows;
+    }
 }
 
 impl Embedded {
@@ -61,7 +71,10 @@ impl Embedded {
                     if removed.made_room && !was_full {
                         tracing::warn!(
                             path = %self.path.display(),
-                            "inferences go before ANALYTICS_RAW_RETENTION, as there is no more room for them (ANALYTICS_MAX_BYTES)"
+                            inference = removed.inference,
+                            training = removed.training,
+                            metric = removed.metric,
+                            "samples go before their time, the oldest first, as there is no more room for them (ANALYTICS_MAX_BYTES)"
                         );
                     }
                     was_full = removed.made_room;
@@ -72,7 +85,8 @@ impl Embedded {
         }
     }
 
-    /// Removes what is too old at a moment, and the oldest inferences if the file is too large.
+    /// Removes what is too old at a moment, and the oldest samples if the file is too large: inferences, of which the sums
+    /// stay; after them figures of users, and training.
     pub async fn remove_old(&self, now: PointTime) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
         for kind in Kind::ALL {
@@ -80,21 +94,17 @@ impl Embedded {
                 Kind::Inference => self.settings.raw_retention,
                 Kind::Training | Kind::Metric => self.settings.rollup_retention,
             };
-            self.change(Advance { kind, to: To::Time(before(now, retention)) }).await?;
-            let rows = self.remove(RemoveRows::of(kind)).await?;
-            match kind {
-                Kind::Inference => removed.inference = rows,
-                Kind::Training => removed.training = rows,
-                Kind::Metric => removed.metric = rows,
-            }
+            self.change(Advance { kind, to: To::Time(before(now, retention)), now }).await?;
+            removed.add(kind, self.remove(RemoveRows::of(kind)).await?);
         }
         removed.rollup = self.remove_rollups(now).await?;
-        while self.bytes_in_use().await? > self.settings.max_bytes {
-            if !self.change(Advance { kind: Kind::Inference, to: To::Row(PORTION) }).await? {
-                break;
+        for kind in [Kind::Inference, Kind::Metric, Kind::Training] {
+            while self.bytes_in_use().await? > self.settings.max_bytes
+                && self.change(Advance { kind, to: To::Row(PORTION), now }).await?
+            {
+                removed.add(kind, self.remove(RemoveRows::of(kind)).await?);
+                removed.made_room = true;
             }
-            removed.inference += self.remove(RemoveRows::of(Kind::Inference)).await?;
-            removed.made_room = true;
         }
         Ok(removed)
     }
@@ -144,6 +154,7 @@ impl Embedded {
 struct Advance {
     kind: Kind,
     to: To,
+    now: PointTime,
 }
 
 #[derive(Clone, Copy)]
@@ -176,7 +187,8 @@ impl Change for Advance {
         };
         let newest: Option<i64> = sqlx::query(newest).fetch_one(&mut *connection).await?.try_get("time")?;
         let Some(newest) = newest else { return Ok(false) };
-        let latest = newest.saturating_sub(SLACK_NS);
+        // A sample from the future must not have the present removed.
+        let latest = newest.min(self.now.ns()).saturating_sub(SLACK_NS);
         let wanted = match self.to {
             To::Time(time) => time,
             To::Row(number) => {

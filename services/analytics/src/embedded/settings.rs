@@ -12,7 +12,8 @@ synapse_chassis::variables! {
     ANALYTICS_RAW_RETENTION: Duration = "7d";
     /// How long the embedded store keeps the sums of each minute, what was said of training, and the figures of users.
     ANALYTICS_ROLLUP_RETENTION: Duration = "90d";
-    /// How much the embedded store may hold; beyond it the oldest inferences go before their time, their sums stay.
+    /// How much the embedded store may hold; beyond it the oldest inferences go before their time, of which the sums stay,
+    /// then the oldest figures of users, then what was said of training.
     ANALYTICS_MAX_BYTES: Bytes = "10GiB";
     /// How long the embedded store may take to write or to answer.
     ANALYTICS_STORE_TIMEOUT: Duration = "10s";

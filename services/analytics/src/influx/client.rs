@@ -18,8 +18,12 @@ use url::Url;
 use super::settings::{InfluxSettings, Version};
 use crate::store::StoreError;
 
-/// How much of an answer to a write is read.
-const MAX_WRITE_ANSWER_BYTES: usize = 256 << 10;
+/// How much of an answer to a write is read: a server quotes what it refuses, and says why behind that.
+const MAX_WRITE_ANSWER_BYTES: usize = 4 << 20;
+/// How long the words behind the status of a write may take.
+const WORDS_PATIENCE: Duration = Duration::from_secs(2);
+/// How much of the answer to a ping, or to the making of a database, is read.
+const MAX_SHORT_ANSWER_BYTES: usize = 64 << 10;
 /// How much of the server's words is passed on.
 const MAX_WORDS_CHARS: usize = 500;
 /// The longest pause a server can ask for.
@@ -35,6 +39,15 @@ pub(super) struct Server {
     version: Mutex<Option<Version>>,
     /// A line that it has stored: to store it again changes nothing.
     pub(super) known_line: Mutex<Option<Bytes>>,
+}
+
+/// What is wanted of an answer.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// All of it, up to so many bytes.
+    Whole(usize),
+    /// Its status, and the words with it.
+    Status,
 }
 
 /// What a write came to.
@@ -81,9 +94,8 @@ impl Server {
         if let Some(version) = *self.version.lock() {
             return Ok(version);
         }
-        let answer = self
-            .send(Method::GET, self.address("ping", &[]), HeaderMap::new(), Bytes::new(), 1 << 10)
-            .await?;
+        let address = self.address("ping", &[]);
+        let answer = self.send(Method::GET, address, HeaderMap::new(), Bytes::new(), Wanted::Status).await?;
         if answer.status().is_server_error() {
             return Err(self.away(&format!("/ping answers {}", answer.status())));
         }
@@ -108,7 +120,7 @@ impl Server {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let answer = self.send(Method::POST, address, headers, body, MAX_WRITE_ANSWER_BYTES).await?;
+        let answer = self.send(Method::POST, address, headers, body, Wanted::Status).await?;
         self.judge(answer.status(), answer.headers(), answer.body(), version)
     }
 
@@ -122,16 +134,14 @@ impl Server {
     ) -> Result<Answer, StoreError> {
         let words = words_of(body);
         match status {
-            _ if status.is_success() => Ok(Answer::Stored),
+            StatusCode::NO_CONTENT => Ok(Answer::Stored),
+            _ if status.is_success() && words.is_empty() => Ok(Answer::Stored),
             // What a limit of the server keeps out is no flaw of the point: with more room it goes in.
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY
-                if words.contains("limit exceeded") =>
-            {
-                Err(self.away(&format!(
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if is_of_a_limit(&words) => Err(self
+                .away(&format!(
                     "{words}; raise the limit in InfluxDB's configuration, or leave users out of the tags by \
                      INFLUXDB_USER_TAG=off"
-                )))
-            }
+                ))),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
                 Ok(Answer::Refused { dropped: dropped(&words), words })
             }
@@ -140,10 +150,8 @@ impl Server {
                 Ok(Answer::NoDatabase(words))
             }
             StatusCode::NOT_FOUND => {
-                if !words.contains("not found") {
-                    // Another server may be there now.
-                    *self.version.lock() = self.settings.version;
-                }
+                // Another server may be there now.
+                *self.version.lock() = self.settings.version;
                 Err(self.away(&self.not_found(&words, version)))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.shut_out(status, &words)),
@@ -165,7 +173,7 @@ impl Server {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let address = self.address("query", &[("db", &self.settings.bucket), ("epoch", "ns")]);
-        let answer = self.send(Method::POST, address, headers, form.into(), max_bytes).await?;
+        let answer = self.send(Method::POST, address, headers, form.into(), Wanted::Whole(max_bytes)).await?;
         let (status, words) = (answer.status(), words_of(answer.body()));
         match status {
             _ if status.is_success() => Ok(answer.into_body()),
@@ -183,7 +191,7 @@ impl Server {
     pub(super) async fn create_database(&self) -> Result<(), StoreError> {
         let name = &self.settings.bucket;
         let question = format!("CREATE DATABASE {}", super::query::identifier(name));
-        let made = self.ask(&question, MAX_WRITE_ANSWER_BYTES).await.map_err(|error| error.to_string());
+        let made = self.ask(&question, MAX_SHORT_ANSWER_BYTES).await.map_err(|error| error.to_string());
         let refusal = match made {
             Ok(body) => super::query::error_in(&body),
             Err(error) => Some(error),
@@ -207,7 +215,7 @@ impl Server {
         address: Url,
         mut headers: HeaderMap,
         body: Bytes,
-        max_bytes: usize,
+        wanted: Wanted,
     ) -> Result<http::Response<Bytes>, StoreError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -219,14 +227,25 @@ impl Server {
         }
         *request.headers_mut() = headers;
         let limit = self.settings.timeout;
-        match timeout(limit, self.client.send(request, max_bytes)).await {
+        let sent = async {
+            match wanted {
+                Wanted::Whole(max_bytes) => self.client.send(request, max_bytes).await,
+                Wanted::Status => {
+                    let max_bytes = MAX_WRITE_ANSWER_BYTES;
+                    self.client.send_for_status(request, max_bytes, WORDS_PATIENCE.min(limit / 2)).await
+                }
+            }
+        };
+        match timeout(limit, sent).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error @ OutgoingError::Body { .. })) => {
                 Err(StoreError::Failed(format!("{}: {error}", self.settings.url)))
             }
             Ok(Err(error)) => Err(self.away(&error.to_string())),
             Err(_) if address.path().ends_with("/query") => Err(StoreError::Slow(limit)),
-            Err(_) => Err(self.away(&format!("no answer within {limit:?} (INFLUXDB_TIMEOUT)"))),
+            Err(_) => Err(self.away(&format!(
+                "no answer within {limit:?}; if it needs longer, raise INFLUXDB_TIMEOUT or lower INFLUXDB_BODY_BYTES"
+            ))),
         }
     }
 
@@ -302,6 +321,13 @@ fn words_of(body: &[u8]) -> String {
         }
         None => said.to_owned(),
     }
+}
+
+/// Whether a limit of InfluxDB 1 is meant. Names of events are quoted behind that.
+fn is_of_a_limit(words: &str) -> bool {
+    let words = words.strip_prefix("partial write: ").unwrap_or(words);
+    words.starts_with("max-series-per-database limit exceeded")
+        || words.starts_with("max-values-per-tag limit exceeded")
 }
 
 /// How many points it left out, where the others are stored: `partial write: … dropped=3`.

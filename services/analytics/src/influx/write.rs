@@ -22,8 +22,6 @@ use crate::{
 const TRIES: u32 = 3;
 /// How long it is left alone between two tries, at first.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Where nothing is known that the server has: a point that is written to find out whether it takes any.
-const PROBE: &[u8] = b"synapse_probe value=1i 0\n";
 
 /// Stores samples, and says what became of each.
 pub(super) async fn write(server: &Server, samples: &[Sample]) -> Result<Vec<Written>, StoreError> {
@@ -122,9 +120,11 @@ async fn send(server: &Server, portion: &Portion, lines: Range<usize>) -> Result
     }
 }
 
-/// Whether it takes a point of which nothing can be wrong: one that it has.
+/// Whether it does its work on a point of which little can be wrong: one that it has, or else a new one. To refuse it, for
+/// example because its time is over, is work too.
 async fn takes_points(server: &Server) -> Result<bool, StoreError> {
     let known = server.known_line.lock().clone();
-    let body = compressed(known.as_deref().unwrap_or(PROBE));
-    Ok(matches!(server.write(body).await?, Answer::Stored))
+    let new = || format!("synapse_probe value=1i {}\n", jiff::Timestamp::now().as_nanosecond()).into();
+    let answer = server.write(compressed(&known.unwrap_or_else(new))).await?;
+    Ok(matches!(answer, Answer::Stored | Answer::Refused { .. }))
 }

@@ -145,6 +145,38 @@ async fn beyond_the_bound_on_bytes_the_oldest_rows_go_and_their_sums_stay() {
     assert!(matches!(&told[..], [Written::Refused(_)]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_an_inference_does_not_fill_the_file_either() {
+    let bench = Bench::new(EmbeddedSettings { max_bytes: 1 << 20, ..SETTINGS }).await;
+    let figure = |number: i64| {
+        Sample::Metric(Metric {
+            time: PointTime::from_ns(BASE + number * 60_000_001),
+            user_id: "42".to_owned(),
+            metric: "steps".to_owned(),
+            value: 1.0,
+            tags: vec![("device".to_owned(), "x".repeat(60))],
+        })
+    };
+    let all: Vec<_> = (0..40_000).map(figure).collect();
+    bench.write(&all).await;
+    let removed = bench.store.remove_old(PointTime::from_ns(BASE + 41 * MINUTE)).await.unwrap();
+    assert!(removed.made_room && removed.metric > 1_000, "{removed:?}");
+    let [first, last] = [0, 39_999].map(|number| all[number].clone());
+    let told = bench.store.write(&[first, last]).await.unwrap();
+    assert!(matches!(&told[..], [Written::Refused(_), Written::Stored]), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_from_the_future_does_not_keep_the_present_out() {
+    let bench = Bench::new(EmbeddedSettings { max_bytes: 64 << 10, ..SETTINGS }).await;
+    bench.write(&samples(&one_per_second(40))).await;
+    bench.write(&samples(&[inference(BASE + 600_000 * MINUTE)])).await;
+    let now = BASE + 40 * MINUTE;
+    let removed = bench.store.remove_old(PointTime::from_ns(now)).await.unwrap();
+    assert!(removed.made_room, "{removed:?}");
+    bench.write(&samples(&[inference(now - 9 * MINUTE), inference(now)])).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

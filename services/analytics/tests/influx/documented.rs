@@ -2,7 +2,10 @@
 
 use std::{
     io::Read as _,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,12 +36,17 @@ struct Seen {
     rule: Rule,
     writes: Mutex<Vec<(Uri, HeaderMap, String)>>,
     stored: Mutex<Vec<String>>,
+    pings: AtomicUsize,
 }
 
 impl Documented {
     async fn start(rule: impl Fn(&str, usize) -> Response + Send + Sync + 'static) -> Self {
-        let seen =
-            Arc::new(Seen { rule: Box::new(rule), writes: Mutex::default(), stored: Mutex::default() });
+        let seen = Arc::new(Seen {
+            rule: Box::new(rule),
+            writes: Mutex::default(),
+            stored: Mutex::default(),
+            pings: AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/prefix", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(seen.clone());
@@ -61,6 +69,7 @@ impl Documented {
 
 async fn answer(State(seen): State<Arc<Seen>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     if uri.path() == "/prefix/ping" {
+        seen.pings.fetch_add(1, Ordering::Relaxed);
         return ([("X-Influxdb-Version", "v2.7.1"), ("X-Influxdb-Build", "OSS")], StatusCode::NO_CONTENT)
             .into_response();
     }
@@ -125,6 +134,50 @@ async fn a_bad_point_is_refused_alone_with_the_servers_words() {
         assert_eq!(server.stored(), 999);
         // Halved each time, and no more.
         assert!(server.writes() <= 21, "{} writes", server.writes());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_may_be_of_any_length_and_a_point_may_be_named_like_a_limit() {
+    for words in [
+        format!("unable to parse '{}': bad number", "x".repeat(9 << 20)),
+        "partial write: field type conflict: input field \"v\" on measurement \"limit exceeded\" is type float dropped=1"
+            .to_owned(),
+    ] {
+        let server = Documented::start(move |lines, _| {
+            if lines.contains("model-2,") { error(400, "invalid", &words) } else { stored() }
+        })
+        .await;
+        let (places, said) = refused(&influx(&server.url, &[]).write(&of_models(&names(4))).await.unwrap());
+        assert_eq!((places, server.stored()), (vec![2], 3));
+        assert!(said.len() < 1_000, "{} bytes", said.len());
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_the_server_is_for_its_operator_to_raise() {
+    let words =
+        "partial write: max-values-per-tag limit exceeded (100000/100000): measurement=\"m\" dropped=1";
+    let server = Documented::start(move |_, _| error(400, "invalid", words)).await;
+    let (reason, _) = unavailable(influx(&server.url, &[]).write(&of_models(&names(4))).await);
+    assert!(reason.contains("INFLUXDB_USER_TAG"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_an_answer_stores_nothing() {
+    let server =
+        Documented::start(|_, _| (StatusCode::OK, "<html>Please log in</html>").into_response()).await;
+    let (reason, _) = unavailable(influx(&server.url, &[]).write(&of_models(&names(4))).await);
+    assert!(reason.contains("Please log in") && reason.contains("INFLUXDB_URL"), "{reason}");
+}
+
+#[tokio::test]
+async fn which_server_it_is_is_asked_again_when_it_knows_no_such_address() {
+    let server = Documented::start(|_, _| error(404, "not found", "404 page not found")).await;
+    let influx = influx(&server.url, &[]);
+    for asked in 1..=2 {
+        unavailable(influx.write(&of_models(&names(1))).await);
+        assert_eq!(server.seen.pings.load(Ordering::Relaxed), asked);
     }
 }
 
@@ -205,6 +258,20 @@ async fn a_point_that_the_server_breaks_on_is_refused_while_its_neighbours_are_s
         assert!(words.contains("500") && words.contains("field type conflict"), "{words}");
         assert_eq!(server.stored(), names.len() - 1);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_probe_does_its_work_all_the_same() {
+    let server = Documented::start(|lines, _| {
+        if lines.contains("synapse_probe") {
+            return error(422, "unprocessable entity", "points are outside of the retention period");
+        }
+        error(500, "internal error", "panic: runtime error")
+    })
+    .await;
+    let (places, words) = refused(&influx(&server.url, &[]).write(&of_models(&names(1))).await.unwrap());
+    assert_eq!(places, [0]);
+    assert!(words.contains("panic"), "{words}");
 }
 
 #[tokio::test]

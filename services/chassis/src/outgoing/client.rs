@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+};
 use hyper_util::{
     client::legacy::{
         self,
@@ -24,7 +27,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
-use super::{OutgoingError, Tls};
+use super::{OutgoingError, Tls, beginning};
 
 /// How long a connection nobody uses is kept: less than servers and what is in between keep it.
 const IDLE: Duration = Duration::from_secs(20);
@@ -50,14 +53,28 @@ impl Client {
         request: Request<Full<Bytes>>,
         max_body_bytes: usize,
     ) -> Result<Response<Bytes>, OutgoingError> {
-        let answer =
-            self.pool.request(request).await.map_err(|error| OutgoingError::Request(causes(&error)))?;
-        let (parts, body) = answer.into_parts();
+        let (parts, body) = self.request(request).await?.into_parts();
         let body = Limited::new(body, max_body_bytes)
             .collect()
             .await
             .map_err(|error| OutgoingError::Body { limit: max_body_bytes, reason: error.to_string() })?;
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+
+    /// Sends a request whose answer is its status. Of its body only the beginning is read, up to `max_body_bytes` and for as
+    /// long as `patience` at most, and whatever is wrong with it does not matter.
+    pub async fn send_for_status(
+        &self,
+        request: Request<Full<Bytes>>,
+        max_body_bytes: usize,
+        patience: Duration,
+    ) -> Result<Response<Bytes>, OutgoingError> {
+        let (parts, body) = self.request(request).await?.into_parts();
+        Ok(Response::from_parts(parts, beginning(body, max_body_bytes, patience).await))
+    }
+
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, OutgoingError> {
+        self.pool.request(request).await.map_err(|error| OutgoingError::Request(causes(&error)))
     }
 }
 

@@ -18,7 +18,7 @@ from cyrex import trace
 from cyrex.traffic import Traffic
 from harness.analytics import TRAINING, Analytics, append, wait_until_settled
 from harness.events import STREAM, inference
-from harness.point_server import InfluxDb
+from harness.point_server import EncryptedInfluxDb, InfluxDb
 from harness.schemathesis import attack
 from harness.tokens import SECRET, token
 from harness.wait import eventually
@@ -40,14 +40,17 @@ def influxdb(until_end: Callable[[Any], Any]) -> InfluxDb:
 
 
 @pytest.fixture(params=["influxdb", "embedded"])
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings that name one store or the other."""
+    return {"INFLUXDB_URL": request.getfixturevalue("influxdb").url} if request.param == "influxdb" else {}
+
+
+@pytest.fixture
 def analytics(
-    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
+    store: dict[str, str], redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
 ) -> Analytics:
     """An analytics service on either store, without a key."""
-    settings = {}
-    if request.param == "influxdb":
-        settings["INFLUXDB_URL"] = request.getfixturevalue("influxdb").url
-    service: Analytics = until_end(Analytics(redis_server.url, tmp_path, settings))
+    service: Analytics = until_end(Analytics(redis_server.url, tmp_path, store))
     return service
 
 
@@ -318,11 +321,25 @@ def test_many_users_cost_no_memory(analytics: Analytics, redis_server: RedisServ
     assert last - first < 64, f"{first} MiB, then {last} MiB"
 
 
+def test_a_server_behind_tls_takes_points_if_its_certificate_is_trusted(
+    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
+) -> None:
+    server = until_end(EncryptedInfluxDb())
+    publish(redis_server, [inference(tokens_used=n) for n in range(10)])
+    settings = {"INFLUXDB_URL": server.url}
+    with Analytics(redis_server.url, tmp_path, settings) as service:
+        eventually("the reason to be told", lambda: "UnknownIssuer" in service.tail())
+        service.stop()
+    until_end(Analytics(redis_server.url, tmp_path, {**settings, "SSL_CERT_FILE": str(server.certificate)}))
+    wait_until_settled(redis_server, STREAM)
+    assert server.tokens() == list(range(10))
+
+
 @pytest.mark.timeout(1_100)
 def test_analytics_answers_as_it_says(
-    redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any], soak: bool
+    store: dict[str, str], redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any], soak: bool
 ) -> None:
-    service = until_end(Analytics(redis_server.url, tmp_path, {"JWT_SECRET": SECRET}))
+    service = until_end(Analytics(redis_server.url, tmp_path, {"JWT_SECRET": SECRET, **store}))
     publish(redis_server, [inference(model_name="0") for _ in range(10)])
     scopes = "analytics:read events:publish"
     header = f"Authorization: Bearer {token('tester', scope=scopes, expires_in_s=3_600)}"

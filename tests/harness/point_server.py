@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import ssl
 import tempfile
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from harness.process import Process
 from harness.service import get
@@ -48,6 +55,8 @@ class PointServer:
     def __init__(self) -> None:
         """Starts one."""
         self.port = free_port()
+        self.tls: ssl.SSLContext | None = None
+        """How those who ask it over https know it."""
         self._directory = tempfile.TemporaryDirectory(prefix="synapse-points-")
         self._process: Process | None = None
         self.start()
@@ -71,7 +80,11 @@ class PointServer:
     def start(self) -> None:
         """Starts it on the same port and data as before, and waits until it answers."""
         self._process = Process([self.program, *self.arguments()], cwd=self.folder)
-        eventually(f"{self.program} to answer", lambda: get(f"{self.url}/ping")[0] == 204)
+        eventually(f"{self.program} to answer", self.answers)
+
+    def answers(self) -> bool:
+        """Whether it does."""
+        return get(f"{self.url}/ping")[0] == 204
 
     def stop(self, how: signal.Signals | None = None) -> None:
         """Ends it, by SIGTERM if nothing else is said; its data stay."""
@@ -94,7 +107,7 @@ class PointServer:
     def write(self, lines: str) -> None:
         """Writes lines as somebody else would."""
         request = urllib.request.Request(f"{self.url}/write?db={DATABASE}&precision=ns", lines.encode())
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=20, context=self.tls) as answer:
             assert answer.status == 204
 
     def __enter__(self) -> Self:
@@ -122,7 +135,8 @@ class InfluxDb(PointServer):
     def ask(self, question: str) -> list[dict[str, Any]]:
         """The series with which it answers a statement of InfluxQL."""
         parameters = urllib.parse.urlencode({"db": DATABASE, "epoch": "ns", "q": question})
-        with urllib.request.urlopen(f"{self.url}/query", parameters.encode(), timeout=60) as answer:
+        address = f"{self.url}/query"
+        with urllib.request.urlopen(address, parameters.encode(), timeout=60, context=self.tls) as answer:
             (result,) = json.loads(answer.read())["results"]
         assert "error" not in result, result
         series: list[dict[str, Any]] = result.get("series", [])
@@ -132,6 +146,53 @@ class InfluxDb(PointServer):
         """All points of a field."""
         found = self.ask(f'SELECT "{field}" FROM "{measurement}"')
         return [(time, value) for series in found for time, value in series["values"]]
+
+
+class EncryptedInfluxDb(InfluxDb):
+    """InfluxDB 1 behind TLS, with a certificate that it has signed itself."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"https://localhost:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """For those who are to trust it."""
+        return self.folder / "certificate.pem"
+
+    def arguments(self) -> list[str]:
+        """A certificate, and settings that name it."""
+        key = self.folder / "key.pem"
+        write_certificate(self.certificate, key)
+        self.tls = ssl.create_default_context(cafile=str(self.certificate))
+        encrypted = f'https-enabled = true\nhttps-certificate = "{self.certificate}"\nhttps-private-key = "{key}"\n'
+        arguments = super().arguments()
+        with Path(arguments[-1]).open("a") as file:
+            file.write(encrypted)
+        return arguments
+
+    def answers(self) -> bool:
+        """Whether it does."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/ping", timeout=5, context=self.tls) as answer:
+                return bool(answer.status == 204)
+        except OSError:
+            return False
+
+
+def write_certificate(certificate: Path, key: Path) -> None:
+    """Makes a certificate for localhost, signed by itself."""
+    made = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test of Synapse")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, made.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    signed = builder.sign(made, hashes.SHA256())
+    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key.write_bytes(made.private_bytes(*form))
 
 
 class VictoriaMetrics(PointServer):

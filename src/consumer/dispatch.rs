@@ -84,6 +84,8 @@ pub(crate) enum Verdict {
     },
     /// Not handled, and nobody's fault.
     Released,
+    /// Not even tried: somebody else is to have it, with the attempts that it had before.
+    Untried,
 }
 
 /// When there is something to take.
@@ -291,7 +293,15 @@ impl Dispatcher {
                 self.wait(place, later(now, delay));
                 return true;
             }
-            Verdict::Released if self.lone_turn == Some(place) => self.put_back_lone(place),
+            Verdict::Released | Verdict::Untried if self.lone_turn == Some(place) => {
+                self.put_back_lone(place);
+            }
+            Verdict::Untried => {
+                self.settled(place, State::Settling);
+                let tried = deliveries.saturating_sub(1).min(self.rules.max_deliveries);
+                self.releases.push(Release { place, tried, at_once: true });
+                self.wakes.clerk = true;
+            }
             // At once the first time; a loop that gives the same entry back again and again slows down.
             Verdict::Released => {
                 let again = deliveries

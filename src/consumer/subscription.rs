@@ -229,6 +229,12 @@ impl Settler {
         self.settle(&delivery.stream, delivery.id, Verdict::Released);
     }
 
+    /// It was not tried, because what is needed for it is not there, and whoever has it will leave: it is anybody's at once,
+    /// and this delivery does not count.
+    pub fn return_untried(&self, delivery: &Delivery) {
+        self.settle(&delivery.stream, delivery.id, Verdict::Untried);
+    }
+
     /// It failed: it is delivered again after `delay`, by default one that doubles each time; the last time it goes
     /// to the dead letters, with the error.
     pub fn fail(&self, delivery: &Delivery, error: impl Into<String>, delay: Option<Duration>) {

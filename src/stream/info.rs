@@ -29,6 +29,20 @@ pub struct StreamInfo {
     pub groups: u64,
 }
 
+impl StreamInfo {
+    /// Whether an entry after this one was in the stream and is no longer, or may have been.
+    pub fn has_lost_since(&self, after: EntryId) -> bool {
+        if after >= self.last_generated_id {
+            return false;
+        }
+        if self.max_deleted_id.is_some_and(|deleted| deleted > after) {
+            return true;
+        }
+        let nothing_was_removed = self.entries_added == Some(self.length);
+        !nothing_was_removed && self.first_id.is_none_or(|first| first > after)
+    }
+}
+
 impl Connection {
     /// What the server knows of a stream; `None` if there is no such stream.
     pub async fn info(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.analytics import TRAINING, Analytics, append, wait_until_settled
+from harness.analytics import GROUP, TRAINING, Analytics, append, wait_until_settled
 from harness.events import STREAM, inference
 from harness.point_server import InfluxDb, PointServer, VictoriaMetrics
 from harness.process import Process
@@ -109,6 +109,25 @@ def test_an_outage_waits_and_costs_no_event(
     assert influxdb.tokens() == list(range(2_000))
     assert redis_server.entries(f"{STREAM}:dlq") == []
     assert service.tail().count("events can't be stored") == 1
+
+
+def test_leaving_while_the_store_is_away_is_no_attempt(
+    influxdb: InfluxDb, redis_server: RedisServer, tmp_path: Path, until_end: Callable[[Any], Any]
+) -> None:
+    influxdb.stop()
+    append(redis_server, (inference(tokens_used=n) for n in range(100)))
+    for _ in range(7):
+        with Analytics(redis_server.url, tmp_path, {"INFLUXDB_URL": influxdb.url}) as service:
+            eventually("it to be missed", lambda: service.metric("synapse_analytics_store_away") == 1)
+            service.stop()
+    with redis_server.client() as client:
+        assert client.xlen(f"{STREAM}:dlq") == 0
+        counts = {entry["times_delivered"] for entry in client.xpending_range(STREAM, GROUP, "-", "+", 100)}
+        assert counts <= {0, 1}, counts
+    influxdb.start()
+    until_end(Analytics(redis_server.url, tmp_path, {"INFLUXDB_URL": influxdb.url}))
+    wait_until_settled(redis_server, STREAM)
+    assert influxdb.tokens() == list(range(100))
 
 
 def test_one_conflicting_type_among_ten_thousand_is_one_dead_letter(

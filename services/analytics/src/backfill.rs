@@ -53,6 +53,12 @@ pub async fn backfill(task: Task<Settings>) -> Result<(), StartError> {
             continue;
         };
         let to = request.to.min(extent.last_generated_id);
+        let first = extent.first_id.unwrap_or(extent.last_generated_id);
+        if first > request.from && extent.has_lost_since(request.from) {
+            say(&format!(
+                "{stream} begins with {first}: what was before that is gone from Redis, and is stored only if it was before"
+            ));
+        }
         let from = request.from.max(extent.first_id.unwrap_or(request.from));
         let mut work = Work::new(&connection, &store, stream, (from, to), task.settings.reading.batch);
         let ended = work.finish().await;

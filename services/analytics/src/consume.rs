@@ -133,11 +133,11 @@ impl<S: Store> Storing<S> {
     }
 
     /// Stores a batch, however long the store is away; `false` if the service leaves before that.
-    async fn store_all(&self, mut batch: Batch, settler: &Settler, shutdown: &Shutdown) -> bool {
+    async fn store_all(&self, mut batch: Batch<'_>, settler: &Settler, shutdown: &Shutdown) -> bool {
         let mut backoff = Backoff::new(REST.0, REST.1);
         while !batch.is_empty() {
             let obstacle = match self.store.write(&batch.samples).await {
-                Ok(written) => batch.settle(written, settler),
+                Ok(written) => batch.settle(written),
                 Err(error) => Some(error),
             };
             let Some(obstacle) = obstacle else {

@@ -67,11 +67,15 @@ pub struct Analytics {
     pub authenticator: Authenticator,
 }
 
+/// The part of the grace in which figures still get to the store.
+const RECORDING_OF_GRACE: f64 = 0.3;
+
 /// Opens the store, starts what reads and records, and gives the routes.
 pub async fn start(settings: Settings, service: Service) -> Result<Router, StartError> {
     metrics::describe();
     let store = Arc::new(open(&settings, &service).await?);
-    let (recorder, recording) = Recorder::new();
+    let (recorder, recording) =
+        Recorder::new(service.shutdown.clone(), service.common.shutdown_grace.mul_f64(RECORDING_OF_GRACE));
     let analytics = Arc::new(Analytics {
         store: store.clone(),
         recorder,

@@ -11,7 +11,7 @@ mod sample;
 use std::io::Write as _;
 
 pub use sample::{
-    INFERENCE, TRAINING, USER, UnencodableInteger, encode, encode_metric_name, is_own_field, metric_of_field,
+    INFERENCE, TRAINING, TooLarge, USER, encode, encode_metric_name, is_own_field, metric_of_field,
 };
 
 use code::{Place, write};

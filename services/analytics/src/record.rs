@@ -11,7 +11,7 @@ use std::{
 use synapse_rs::shutdown::Shutdown;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -44,6 +44,9 @@ pub struct Recorder {
     orders: mpsc::Sender<Order>,
     /// The time of the last one, in nanoseconds since 1970.
     last_ns: Arc<AtomicI64>,
+    shutdown: Shutdown,
+    /// How long one waits still when the service leaves.
+    last_patience: Duration,
 }
 
 /// What is to be recorded, and who waits for it.
@@ -60,10 +63,10 @@ pub struct Recording {
 }
 
 impl Recorder {
-    /// What takes, and what stores.
-    pub fn new() -> (Self, Recording) {
+    /// What takes, until `shutdown` and `last_patience` longer, and what stores.
+    pub fn new(shutdown: Shutdown, last_patience: Duration) -> (Self, Recording) {
         let (sender, orders) = mpsc::channel(QUEUE);
-        (Self { orders: sender, last_ns: Arc::default() }, Recording { orders })
+        (Self { orders: sender, last_ns: Arc::default(), shutdown, last_patience }, Recording { orders })
     }
 
     /// Now; later than any time that was given before.
@@ -81,8 +84,19 @@ impl Recorder {
         let busy = || StoreError::unavailable("too many figures wait for the store");
         let (answer, answered) = oneshot::channel();
         self.orders.try_send(Order { metric, answer }).map_err(|_| busy())?;
+        let leaving = async {
+            self.shutdown.cancelled().await;
+            sleep(self.last_patience).await;
+        };
+        let answered = async {
+            tokio::select! {
+                biased;
+                answer = answered => answer.ok(),
+                () = leaving => None,
+            }
+        };
         match timeout(PATIENCE, answered).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Some(outcome)) => outcome,
             _ => {
                 Err(StoreError::unavailable(format!("the store has not taken it within {PATIENCE:?}")).into())
             }
@@ -103,7 +117,9 @@ impl Recording {
             let waiting = orders.drain(..).filter(|order| !order.answer.is_closed());
             let (samples, answers): (Vec<_>, Vec<_>) =
                 waiting.map(|order| (Sample::Metric(order.metric), order.answer)).unzip();
-            match store.write(&samples).await {
+            // With the last request its figures are given up too.
+            let Some(outcome) = served.run_until_cancelled(store.write(&samples)).await else { return };
+            match outcome {
                 Ok(written) => {
                     for (outcome, answer) in written.into_iter().zip(answers) {
                         tell(outcome, answer);
@@ -142,7 +158,7 @@ mod tests {
 
     #[test]
     fn no_two_figures_have_the_same_time() {
-        let (recorder, _recording) = Recorder::new();
+        let (recorder, _recording) = Recorder::new(Shutdown::new(), PATIENCE);
         let times = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| (0..10_000).map(|_| recorder.now()).collect::<Vec<_>>()))

@@ -40,7 +40,7 @@ pub fn window(query: &Query<'_>, longest: Duration) -> Result<Window, ApiError> 
     if length > longest {
         return Err(ApiError::bad_field(
             "window",
-            format!("is {:?}, expected {longest:?} at most", cut(text)),
+            format!("is {:?}, expected {longest:?} at most (ANALYTICS_MAX_WINDOW)", cut(text)),
         ));
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

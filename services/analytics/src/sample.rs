@@ -8,6 +8,9 @@ use synapse_rs::EntryId;
 
 pub use read::{MAX_METRICS, Unfit};
 
+/// The largest cost that is taken for one, in US dollars; sums of such stay finite.
+pub const MAX_COST: f64 = 1e12;
+
 /// How many nanoseconds an entry id's millisecond has, and so how many entries of it can be told apart.
 const NS_PER_MS: u64 = 1_000_000;
 

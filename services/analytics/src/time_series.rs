@@ -27,6 +27,8 @@ use crate::{
     store::{MetricPoint, Store as _, Window},
 };
 
+/// The largest figure; sums of such stay finite.
+const MAX_VALUE: f64 = 1e300;
 /// How many tags a figure may have.
 const MAX_TAGS: usize = 32;
 /// The step of the means if none is asked for.
@@ -185,6 +187,9 @@ fn figure(body: &Map<String, Value>, time: PointTime) -> Result<Metric, ApiError
     let value = value
         .filter(|number| number.is_finite())
         .ok_or_else(|| ApiError::bad_field("value", "is not a number"))?;
+    if value.abs() > MAX_VALUE {
+        return Err(ApiError::bad_field("value", format!("is {value:e}, expected {MAX_VALUE:e} at most")));
+    }
     Ok(Metric { time, user_id: name("userId")?, metric, value, tags: tags(body.get("tags"))? })
 }
 

@@ -4,7 +4,7 @@ use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use proptest::prelude::*;
 use synapse_analytics::{
     line::{INFERENCE, Line, TRAINING, USER, Value, code::decode, encode, metric_of_field},
-    sample::{Inference, Metric, PointTime, Sample, Training},
+    sample::{Inference, MAX_COST, Metric, PointTime, Sample, Training},
 };
 
 /// Any text, rich in what the protocol has a meaning for.
@@ -42,7 +42,7 @@ prop_compose! {
     fn inference()(
         (time, model_name, version, user_id) in (time(), text(), text(), prop::option::of(some_text())),
         (latency_ms, tokens_used, confidence) in (number(), prop::option::of(integer()), prop::option::of(number())),
-        (cost, success, event_time) in (prop::option::of(number()), any::<bool>(), prop::option::of(time())),
+        (cost, success, event_time) in (prop::option::of(-MAX_COST..=MAX_COST), any::<bool>(), prop::option::of(time())),
     ) -> Inference {
         Inference { time, model_name, version, user_id, latency_ms, tokens_used, confidence, cost, success, event_time }
     }

@@ -19,6 +19,12 @@ const QUEUE: usize = 1024;
 /// Changes of one commit at most.
 const MAX_BATCH: usize = 256;
 
+/// After how many commits there is a look at how long the log is.
+const LOOK_EVERY: u32 = 64;
+/// Pages of the log beyond which the writer waits for those who still read from it, so that it can begin anew: while one
+/// reader follows the other it would grow for ever.
+const MAX_LOG_PAGES: i32 = 4_096;
+
 type Applied<'a> = Pin<Box<dyn Future<Output = Result<(), sqlx::Error>> + Send + 'a>>;
 
 /// A change and who waits for it, of any kind.
@@ -101,13 +107,28 @@ pub(crate) struct Queue {
 impl Queue {
     /// Commits what is handed in, until nobody is left who could hand anything in.
     pub(crate) async fn run(mut self, mut connection: AnyConnection) {
-        let mut batch = Vec::new();
+        let (mut batch, mut commits) = (Vec::new(), 0);
         while self.jobs.recv_many(&mut batch, MAX_BATCH).await > 0 {
             // Who has gone was told that nothing is known; then nothing shall be.
             batch.retain(|job| !job.is_abandoned());
             commit(&mut connection, std::mem::take(&mut batch), &self.committed).await;
+            commits += 1;
+            if commits == LOOK_EVERY {
+                commits = 0;
+                // What is wrong with the file the next commit tells better.
+                let _ = shorten_log(&mut connection).await;
+            }
         }
     }
+}
+
+/// Begins the log anew if it is long.
+async fn shorten_log(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let looked = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await?;
+    if looked.try_get::<i32, _>(1)? > MAX_LOG_PAGES {
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    }
+    Ok(())
 }
 
 async fn commit(connection: &mut AnyConnection, mut batch: Vec<Box<dyn Job>>, committed: &Notify) {

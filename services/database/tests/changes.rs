@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use synapse_chassis::settings::Environment;
 use synapse_database::{
     Change, Database, DatabaseError, DatabaseSettings, MigrationFile, OpenError, Refusable, Schema, Sql,
@@ -13,6 +20,7 @@ use synapse_database::{
 };
 use synapse_test_support::PostgresServer;
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const TABLES: &[MigrationFile] = &[MigrationFile {
@@ -125,6 +133,38 @@ async fn moves(database: &Database) -> Vec<i64> {
         sqlx::query("SELECT number FROM moves WHERE name = 'a' ORDER BY number").fetch_all(connection).await
     });
     asked.await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_does_not_grow_though_one_reader_follows_the_other() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trial.db");
+    let database = sqlite(&path).await.unwrap();
+    let end = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (database, end) = (database.clone(), end.clone());
+            tokio::spawn(async move {
+                while !end.load(Ordering::Relaxed) {
+                    let asked = database.read(async |connection| {
+                        let mut snapshot = connection.begin().await?;
+                        sqlx::query("SELECT count(*) FROM accounts").fetch_one(&mut *snapshot).await?;
+                        sleep(Duration::from_millis(5)).await;
+                        snapshot.rollback().await
+                    });
+                    asked.await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let text = "x".repeat(60_000);
+    for number in 0..1_000 {
+        database.write(Open(format!("{number}{text}"))).await.unwrap();
+    }
+    end.store(true, Ordering::Relaxed);
+    join_all(readers).await;
+    let log = std::fs::metadata(folder.path().join("trial.db-wal")).unwrap().len();
+    assert!(log < 30 << 20, "{} MiB of log for {} MiB", log >> 20, path.metadata().unwrap().len() >> 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,15 +216,7 @@ struct Page {
 
 /// Whether an entry after this one was in the stream and is no longer.
 fn is_gone(info: Option<&StreamInfo>, after: EntryId) -> bool {
-    let Some(info) = info else { return after > EntryId::MIN };
-    if after >= info.last_generated_id {
-        return false;
-    }
-    if info.max_deleted_id.is_some_and(|deleted| deleted > after) {
-        return true;
-    }
-    let nothing_was_removed = info.entries_added == Some(info.length);
-    !nothing_was_removed && info.first_id.is_none_or(|first| first > after)
+    info.map_or(after > EntryId::MIN, |info| info.has_lost_since(after))
 }
 
 /// Frames for one client, sent in portions that it must have read before the next.

@@ -14,6 +14,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Saying::Failed),
         1 => Just(Saying::Permanent),
         1 => Just(Saying::Released),
+        1 => Just(Saying::Untried),
     ];
     prop_oneof![
         4 => (0..4_u8).prop_map(Step::Append),

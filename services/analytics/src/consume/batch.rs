@@ -19,20 +19,24 @@ const REFUSED: &str = "refused";
 /// What those are called by of which no sample can be made.
 const UNFIT: &str = "unfit";
 
-/// Events that are to be stored, and what they say.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
+/// Events that are to be stored, and what they say. Dropped before all are, it gives the rest back: that the store does not
+/// take them is not their fault, and counts for nothing.
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
     pub(super) samples: Vec<Sample>,
     /// Without their events.
     deliveries: Vec<Delivery>,
+    settler: &'a Settler,
 }
 
-impl Batch {
+impl<'a> Batch<'a> {
     /// Reads events, and settles those that are not to be stored.
-    pub(super) fn read(deliveries: Vec<Delivery>, settler: &Settler, told: &Told) -> Self {
-        let mut batch = Self::default();
-        batch.samples.reserve(deliveries.len());
-        batch.deliveries.reserve(deliveries.len());
+    pub(super) fn read(deliveries: Vec<Delivery>, settler: &'a Settler, told: &Told) -> Self {
+        let mut batch = Self {
+            samples: Vec::with_capacity(deliveries.len()),
+            deliveries: Vec::with_capacity(deliveries.len()),
+            settler,
+        };
         let mut ignored = Vec::new();
         for mut delivery in deliveries {
             match Sample::of(&delivery.stream, delivery.id, mem::take(&mut delivery.event)) {
@@ -61,13 +65,12 @@ impl Batch {
     }
 
     /// Settles what is decided and keeps the rest; what stands in the way of that.
-    pub(super) fn settle(&mut self, written: Vec<Written>, settler: &Settler) -> Option<StoreError> {
+    pub(super) fn settle(&mut self, written: Vec<Written>) -> Option<StoreError> {
         debug_assert_eq!(written.len(), self.samples.len(), "a store tells of each sample");
         let mut obstacle = None;
         let mut stored = Vec::with_capacity(written.len());
-        let waiting = mem::take(self);
-        for ((outcome, sample), delivery) in written.into_iter().zip(waiting.samples).zip(waiting.deliveries)
-        {
+        let (samples, deliveries) = (mem::take(&mut self.samples), mem::take(&mut self.deliveries));
+        for ((outcome, sample), delivery) in written.into_iter().zip(samples).zip(deliveries) {
             match outcome {
                 Written::Stored => stored.push((delivery.stream, delivery.id)),
                 Written::Refused(words) => {
@@ -76,7 +79,7 @@ impl Batch {
                         stream = &*delivery.stream, id = %delivery.id, reason = words,
                         "the store refuses an event; it goes to the dead letters"
                     );
-                    settler.reject(&delivery, REFUSED, words);
+                    self.settler.reject(&delivery, REFUSED, words);
                 }
                 Written::Waiting(error) => {
                     self.samples.push(sample);
@@ -86,8 +89,16 @@ impl Batch {
             }
         }
         count(&stored);
-        settler.ack_all(&stored);
+        self.settler.ack_all(&stored);
         obstacle
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for delivery in &self.deliveries {
+            self.settler.return_untried(delivery);
+        }
     }
 }
 

@@ -53,6 +53,9 @@ fn training_point(row: &AnyRow) -> Result<TrainingPoint, sqlx::Error> {
     })
 }
 
+/// Roughly what a row of an answer takes in memory without its tags.
+const ROW_BYTES: usize = 100;
+
 /// Figures that a mean is made of.
 #[derive(Default)]
 struct Figures {
@@ -71,7 +74,9 @@ pub(super) async fn time_series(
     let steps = Steps::new(window, step);
     let query = sqlx::query(OF_USER).bind(user_id).bind(metric);
     let mut rows = query.bind(window.from.ns()).bind(window.to.ns()).fetch(connection);
-    let mut points = Capped::new();
+    let mut points = Capped::new(|(tags, _): &(Vec<(String, String)>, i64)| {
+        ROW_BYTES + tags.iter().map(|(name, value)| name.len() + value.len() + 48).sum::<usize>()
+    });
     while let Some(row) = rows.try_next().await? {
         let tags: Vec<(String, String)> = from_json(&row, "tags")?;
         let value: f64 = row.try_get("value")?;

@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use synapse_database::{AnyConnection, Row as _, sqlx};
+use synapse_database::{
+    AnyConnection, Row as _,
+    sqlx::{self, AssertSqlSafe},
+};
 
 use super::{
     statement::{Bound, OverRows},
@@ -120,6 +123,19 @@ fn bind(query: Bound, series: i64, row: &Inference) -> Bound {
         .bind(row.event_time.map(PointTime::ns))
 }
 
+/// All inferences of a minute that is not too old for rows, those that were written just now included.
+async fn of_rows(connection: &mut AnyConnection, (series, minute): Key) -> Result<Tally, sqlx::Error> {
+    let text =
+        format!("SELECT {} FROM inference WHERE time >= $1 AND time < $2 AND series = $3", Tally::OF_ROW);
+    let (from, to) = (minute.saturating_mul(MINUTE_NS), minute.saturating_add(1).saturating_mul(MINUTE_NS));
+    let mut sum = Tally::default();
+    for row in sqlx::query(AssertSqlSafe(text)).bind(from).bind(to).bind(series).fetch_all(connection).await?
+    {
+        sum.add_row(&row)?;
+    }
+    Ok(sum)
+}
+
 async fn add_to_rollups(
     connection: &mut AnyConnection,
     mut sums: HashMap<Key, Tally>,
@@ -129,7 +145,14 @@ async fn add_to_rollups(
     let bind = |query: Bound, (series, minute): &Key| query.bind(*series).bind(*minute);
     for row in FIND_ROLLUPS.fetch(connection, &keys, bind).await? {
         let key = (row.try_get("series")?, row.try_get("minute")?);
-        sums.entry(key).or_default().merge(&Tally::of_rollup(&row)?);
+        match Tally::of_rollup(&row) {
+            Ok(before) => sums.entry(key).or_default().merge(&before),
+            Err(damage) => {
+                tracing::error!(%damage, series = key.0, minute = key.1, "the sums of a minute are made anew from its rows");
+                super::metrics::mended();
+                sums.insert(key, of_rows(connection, key).await?);
+            }
+        }
     }
     let bind = |query: Bound, key: &Key| {
         let sum = &sums[key];

@@ -18,7 +18,15 @@ pub(super) fn describe() {
         "synapse_analytics_embedded_failures_total",
         "Times that the file could not be written or read, by work"
     );
+    describe_counter!(
+        "synapse_analytics_embedded_mended_total",
+        "Minutes whose sums were damaged and were made anew from their rows"
+    );
     describe_gauge!("synapse_analytics_embedded_bytes", Unit::Bytes, "Bytes of the file that are in use");
+}
+
+pub(super) fn mended() {
+    counter!("synapse_analytics_embedded_mended_total").increment(1);
 }
 
 pub(super) fn late(kind: Kind) {

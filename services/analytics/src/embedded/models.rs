@@ -1,6 +1,9 @@
 //! What is asked about models.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
 
 use futures_util::TryStreamExt as _;
 use synapse_database::{
@@ -17,6 +20,11 @@ use crate::{
     sample::PointTime,
     store::{MAX_ROWS, ModelPoint, ModelSummary, Rows, Window},
 };
+
+/// What an answer in the making may take in memory.
+const MAX_BYTES: usize = 32 << 20;
+/// What the inferences of a step take, roughly: their sketch.
+const SUM_BYTES: usize = 3 << 10;
 
 /// Steps that are not whole minutes are made of rows, and those are gone where the window begins.
 #[derive(Debug)]
@@ -130,7 +138,7 @@ pub(super) async fn series(
     } else {
         Parts::of_rows(window, since_ns)
     };
-    let mut points = Capped::new();
+    let mut points = Capped::new(|_: &(i64, String)| SUM_BYTES);
     let raw = format!(
         "SELECT time, version, {} FROM inference JOIN series ON series.id = inference.series \
          WHERE time >= $1 AND time < $2 AND inference.series IN {OF_MODEL}",
@@ -198,15 +206,18 @@ impl Steps {
     }
 }
 
-/// Sums in the order of their keys, the first [`MAX_ROWS`] of them.
+/// Sums in the order of their keys, the first [`MAX_ROWS`] of them, or as many as fit in [`MAX_BYTES`].
 pub(super) struct Capped<K, V> {
     sums: BTreeMap<K, V>,
     truncated: bool,
+    /// What a key and its sum take in memory, roughly.
+    cost: fn(&K) -> usize,
+    bytes: usize,
 }
 
 impl<K: Ord, V: Default> Capped<K, V> {
-    pub(super) fn new() -> Self {
-        Self { sums: BTreeMap::new(), truncated: false }
+    pub(super) fn new(cost: fn(&K) -> usize) -> Self {
+        Self { sums: BTreeMap::new(), truncated: false, cost, bytes: 0 }
     }
 
     /// Changes the sum of a key. One that fell out for its place stays out, as the last that is in can only come before it.
@@ -215,9 +226,17 @@ impl<K: Ord, V: Default> Capped<K, V> {
         key: K,
         change: impl FnOnce(&mut V) -> Result<(), E>,
     ) -> Result<(), E> {
-        change(self.sums.entry(key).or_default())?;
-        if self.sums.len() > MAX_ROWS {
-            self.sums.pop_last();
+        match self.sums.entry(key) {
+            Entry::Occupied(mut sum) => return change(sum.get_mut()),
+            Entry::Vacant(place) => {
+                self.bytes += (self.cost)(place.key());
+                change(place.insert(V::default()))?;
+            }
+        }
+        while self.sums.len() > MAX_ROWS || (self.bytes > MAX_BYTES && self.sums.len() > 1) {
+            if let Some((key, _)) = self.sums.pop_last() {
+                self.bytes -= (self.cost)(&key);
+            }
             self.truncated = true;
         }
         Ok(())

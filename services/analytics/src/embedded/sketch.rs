@@ -50,7 +50,12 @@ impl Sketch {
     }
 
     pub(super) fn quantiles(&self) -> Quantiles {
-        let quantile = |share| self.0.quantile(share).ok().flatten();
+        let quantile = |share: f64| {
+            let last = self.count().checked_sub(1)? as f64;
+            // The crate takes the rank below `share` of the last one.
+            let rank = nearest_rank(share, last + 1.0);
+            self.0.quantile(((rank + 0.5) / last.max(0.5)).min(1.0)).ok().flatten()
+        };
         Quantiles { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) }
     }
 
@@ -84,6 +89,11 @@ impl Sketch {
     }
 }
 
+/// Which of so many values in their order is the quantile, counted from 0; the same one as InfluxDB takes.
+fn nearest_rank(share: f64, count: f64) -> f64 {
+    (share * count + 0.5).floor().max(1.0) - 1.0
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,12 +108,13 @@ mod tests {
         sketch
     }
 
-    /// Of the same rank as the sketch takes.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place among values")]
+    /// The nearest rank: as many per cent of the values, rounded to whole ones, are no larger.
     fn exact(values: &[f64], share: f64) -> f64 {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
-        sorted[(share * (sorted.len() - 1) as f64) as usize]
+        let is_rank = |rank: &usize| (*rank as f64 - share * sorted.len() as f64) > 1e-9 - 0.5;
+        let rank = (1..=sorted.len()).find(is_rank).unwrap();
+        sorted[rank - 1]
     }
 
     fn is_close(estimate: Option<f64>, exact: f64) -> bool {
@@ -154,12 +165,20 @@ mod tests {
         assert!(is_close(of(&whole).quantiles().p50, exact(&whole, 0.5)), "no bins were joined");
     }
 
+    #[test]
+    fn of_two_the_larger_is_nearly_all() {
+        let quantiles = of(&[1.0, 1_000.0]).quantiles();
+        assert!(is_close(quantiles.p50, 1.0) && is_close(quantiles.p95, 1_000.0), "{quantiles:?}");
+        assert!(is_close(of(&[3.0]).quantiles().p99, 3.0));
+        assert_eq!(Sketch::default().quantiles(), Quantiles::default());
+    }
+
     /// Red if the crate's form changes: then this version's decoder has to be kept.
     #[test]
     fn what_a_file_has_is_still_read() {
         assert_eq!(of(&[0.0, 1.5, 1.5, 250.0]).encode(), FIRST_FORM);
         let quantiles = Sketch::decode(FIRST_FORM).unwrap().quantiles();
-        assert!(is_close(quantiles.p50, 1.5) && is_close(quantiles.p99, 1.5), "{quantiles:?}");
+        assert!(is_close(quantiles.p50, 1.5) && is_close(quantiles.p99, 250.0), "{quantiles:?}");
     }
 
     const FIRST_FORM: &[u8] = &[

@@ -8,12 +8,10 @@ use super::{
     inference,
     statement::{Bound, OverRows},
 };
-use crate::sample::{Inference, Metric, PointTime, Sample, Training};
+use crate::sample::{Inference, MAX_COST, Metric, PointTime, Sample, Training};
 
 /// The longest name of a model, version, user, experiment, status or metric.
 pub const MAX_NAME_BYTES: usize = 1024;
-/// The largest cost that is taken for one, in US dollars; sums of such stay finite.
-const MAX_COST: f64 = 1e12;
 
 const INSERT_TRAINING: OverRows = OverRows {
     head: "INSERT INTO training (time, experiment_id, model_name, status, progress, step, event_time, metrics)",
@@ -162,7 +160,7 @@ fn check_inference(sample: &Inference) -> Result<(), String> {
         return Err(format!("latency_ms is {}, which is no length of time", sample.latency_ms));
     }
     if let Some(cost) = sample.cost.filter(|cost| cost.is_nan() || cost.abs() > MAX_COST) {
-        return Err(format!("cost is {cost}; it may be up to {MAX_COST:e}"));
+        return Err(format!("cost is {cost:e}; it may be up to {MAX_COST:e}"));
     }
     check_integer("tokens_used", sample.tokens_used)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     client::Server,
-    query::{Series, ask, measurement, tag_value},
+    query::{Series, ask, identifier, measurement, tag_value},
 };
 use crate::{
     line::{INFERENCE, TRAINING, USER, code::decode, is_own_field, metric_of_field},
@@ -23,6 +23,8 @@ use crate::{
 /// What is asked about inferences, in the order in which [`summary`] reads it.
 const FIGURES: &str = "COUNT(latency_ms), PERCENTILE(latency_ms, 50), PERCENTILE(latency_ms, 95), \
                        PERCENTILE(latency_ms, 99), SUM(tokens_used), SUM(cost)";
+/// Figures of training that one answer may have: more than one run has.
+const MAX_FIELDS: usize = 2_000;
 /// How many would fail the same question.
 const FAILURES: &str = "COUNT(latency_ms)";
 
@@ -110,9 +112,22 @@ pub(super) async fn training(
         TrainingKey::Experiment(id) => ("experiment_id", id),
         TrainingKey::Model(name) => ("model_name", name),
     };
+    // A field of any run is a column of all: those that these points have are asked for first, and then no others.
+    let of_run = format!("FROM {TRAINING} WHERE {tag} = {}", tag_value(value));
+    let [counts] = ask(server, TRAINING, [format!("SELECT COUNT(*) {of_run}")]).await?;
+    let fields = counts.series.first().map(own_fields).unwrap_or_default();
+    if fields.is_empty() {
+        return Ok(Rows { rows: Vec::new(), truncated: false });
+    }
+    if fields.len() > MAX_FIELDS {
+        return Err(StoreError::Unanswerable(format!(
+            "the points that are asked for have {} figures, expected {MAX_FIELDS} at most; ask for one experiment",
+            fields.len()
+        )));
+    }
     let question = format!(
-        "SELECT * FROM {TRAINING} WHERE {tag} = {} ORDER BY time DESC LIMIT {}",
-        tag_value(value),
+        "SELECT experiment_id, model_name, status, {} {of_run} ORDER BY time DESC LIMIT {}",
+        fields.join(", "),
         limit + 1
     );
     let [newest] = ask(server, TRAINING, [question]).await?;
@@ -168,6 +183,13 @@ fn summary(row: &[Value], failures: u64, length: Duration) -> Summary {
     let quantiles = Quantiles { p50: number(2), p95: number(3), p99: number(4) };
     let tokens = row.get(5).map_or(0, integer);
     Summary::of(row.get(1).map_or(0, integer), failures, quantiles, tokens, number(6).unwrap_or(0.0), length)
+}
+
+/// The fields that are counted at least once, as they are asked for.
+fn own_fields(counts: &Series) -> Vec<String> {
+    let Some(row) = counts.values.first() else { return Vec::new() };
+    let counted = counts.columns.iter().zip(row).filter(|(_, count)| integer(count) > 0);
+    counted.filter_map(|(column, _)| column.strip_prefix("count_")).map(identifier).collect()
 }
 
 fn training_point(columns: &[String], row: &[Value]) -> TrainingPoint {

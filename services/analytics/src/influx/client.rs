@@ -1,6 +1,9 @@
 //! The server: its version, its requests, and what its answers mean.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use axum::body::Bytes;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -12,7 +15,7 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use synapse_chassis::outgoing::{self, Client, OutgoingError, Tls};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
 use super::settings::{InfluxSettings, Version};
@@ -26,6 +29,11 @@ const WORDS_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_SHORT_ANSWER_BYTES: usize = 64 << 10;
 /// How much of the server's words is passed on.
 const MAX_WORDS_CHARS: usize = 500;
+/// Questions that are asked at once; the others wait. Each may hold an answer of many megabytes.
+const MAX_QUESTIONS: usize = 4;
+/// How often the size of a body is halved at most, and the least that it comes to.
+const MAX_HALVINGS: u32 = 12;
+const MIN_BODY_BYTES: usize = 1 << 10;
 /// The longest pause a server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
@@ -37,6 +45,10 @@ pub(super) struct Server {
     authorization: Option<HeaderValue>,
     /// Asked once it is needed.
     version: Mutex<Option<Version>>,
+    /// How often in a row a write was not answered in time.
+    timeouts: AtomicU32,
+    /// Questions that may be asked at once.
+    questions: Semaphore,
     /// A line that it has stored: to store it again changes nothing.
     pub(super) known_line: Mutex<Option<Bytes>>,
 }
@@ -84,9 +96,17 @@ impl Server {
             client: Client::new(tls, settings.timeout),
             authorization: authorization(&settings),
             version: Mutex::new(settings.version),
+            timeouts: AtomicU32::new(0),
+            questions: Semaphore::new(MAX_QUESTIONS),
             known_line: Mutex::new(None),
             settings,
         })
+    }
+
+    /// How large a body may be: half as large after each write that was not answered in time, for the next one may be.
+    pub(super) fn body_bytes(&self) -> usize {
+        let halvings = self.timeouts.load(Ordering::Relaxed).min(MAX_HALVINGS);
+        (self.settings.body_bytes >> halvings).max(MIN_BODY_BYTES)
     }
 
     /// Its version, asked once; a server that does not say is taken for InfluxDB 2.
@@ -121,6 +141,9 @@ impl Server {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         let answer = self.send(Method::POST, address, headers, body, Wanted::Status).await?;
+        // Slowly back to the full size.
+        let _ =
+            self.timeouts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
         self.judge(answer.status(), answer.headers(), answer.body(), version)
     }
 
@@ -132,10 +155,12 @@ impl Server {
         body: &[u8],
         version: Version,
     ) -> Result<Answer, StoreError> {
-        let words = words_of(body);
+        let words = match words_of(body) {
+            words if words.is_empty() => status.to_string(),
+            words => words,
+        };
         match status {
             StatusCode::NO_CONTENT => Ok(Answer::Stored),
-            _ if status.is_success() && words.is_empty() => Ok(Answer::Stored),
             // What a limit of the server keeps out is no flaw of the point: with more room it goes in.
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if is_of_a_limit(&words) => Err(self
                 .away(&format!(
@@ -169,6 +194,9 @@ impl Server {
 
     /// Asks something in InfluxQL.
     pub(super) async fn ask(&self, question: &str, max_bytes: usize) -> Result<Bytes, StoreError> {
+        let limit = self.settings.timeout;
+        let turn = timeout(limit, self.questions.acquire()).await.map_err(|_| StoreError::Slow(limit))?;
+        let _turn = turn.map_err(|_| self.away("no more is asked"))?;
         let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", question).finish();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
@@ -218,7 +246,7 @@ impl Server {
         wanted: Wanted,
     ) -> Result<http::Response<Bytes>, StoreError> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
+        *request.method_mut() = method.clone();
         *request.uri_mut() =
             address.as_str().parse().map_err(|error| StoreError::Failed(format!("{address}: {error}")))?;
         headers.insert(USER_AGENT, HeaderValue::from_static(outgoing::USER_AGENT));
@@ -238,14 +266,20 @@ impl Server {
         };
         match timeout(limit, sent).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error @ OutgoingError::Body { .. })) => {
-                Err(StoreError::Failed(format!("{}: {error}", self.settings.url)))
-            }
+            Ok(Err(OutgoingError::Body { limit, .. })) => Err(StoreError::Unanswerable(format!(
+                "the answer has more than {} MiB; ask for a shorter window, longer steps or fewer points",
+                limit >> 20
+            ))),
             Ok(Err(error)) => Err(self.away(&error.to_string())),
             Err(_) if address.path().ends_with("/query") => Err(StoreError::Slow(limit)),
-            Err(_) => Err(self.away(&format!(
-                "no answer within {limit:?}; if it needs longer, raise INFLUXDB_TIMEOUT or lower INFLUXDB_BODY_BYTES"
-            ))),
+            Err(_) => {
+                if method == Method::POST {
+                    self.timeouts.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(self.away(&format!(
+                    "no answer within {limit:?} (INFLUXDB_TIMEOUT); with less at once it may be quicker, and gets that"
+                )))
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How much of an answer is read.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// A name in a question.
 pub(super) fn identifier(name: &str) -> String {

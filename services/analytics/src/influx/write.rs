@@ -20,6 +20,8 @@ use crate::{
 
 /// How often points are sent that the server broke on, before they are suspected themselves.
 const TRIES: u32 = 3;
+/// How often one that is suspected is sent again, each time beside a point that the server takes, before it is refused.
+const LAST_TRIES: u32 = 3;
 /// How long it is left alone between two tries, at first.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,7 +31,7 @@ pub(super) async fn write(server: &Server, samples: &[Sample]) -> Result<Vec<Wri
     let settings = &server.settings;
     let mut written = vec![None; samples.len()];
     let mut obstacle = None;
-    for portion in portions(samples, settings.has_user_tag, settings.body_bytes, &mut written) {
+    for portion in portions(samples, settings.has_user_tag, server.body_bytes(), &mut written) {
         if let Err(error) = write_portion(server, &portion, &mut written).await {
             obstacle = Some(error);
             break;
@@ -91,7 +93,7 @@ async fn write_portion(
 async fn send(server: &Server, portion: &Portion, lines: Range<usize>) -> Result<Answer, StoreError> {
     let text = portion.text(lines.clone());
     let body = compressed(text);
-    let mut tries = 1;
+    let (mut tries, mut last_tries) = (1, 0);
     loop {
         metrics::batch_sent(lines.len(), text.len(), body.len());
         let words = match server.write(body.clone()).await? {
@@ -112,10 +114,14 @@ async fn send(server: &Server, portion: &Portion, lines: Range<usize>) -> Result
         if tries < TRIES {
             sleep(PAUSE * (1 << tries)).await;
             tries += 1;
-        } else if takes_points(server).await? {
+        } else if !takes_points(server).await? {
+            return Err(server.away(&format!("answers {words}")));
+        } else if lines.len() > 1 || last_tries == LAST_TRIES {
             return Ok(Answer::Broken(words));
         } else {
-            return Err(server.away(&format!("answers {words}")));
+            // It works again, maybe since a moment ago.
+            sleep(PAUSE * (1 << last_tries)).await;
+            last_tries += 1;
         }
     }
 }

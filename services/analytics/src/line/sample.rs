@@ -4,7 +4,7 @@ use super::{
     Line,
     Value::{Boolean, Float, Integer},
 };
-use crate::sample::{Inference, Metric, PointTime, Sample, Training};
+use crate::sample::{Inference, MAX_COST, Metric, PointTime, Sample, Training};
 
 /// The measurement of inferences.
 pub const INFERENCE: &str = "inference_metrics";
@@ -17,16 +17,24 @@ pub const USER: &str = "userId";
 /// What the name of a field begins with if its own would be taken for something else.
 const PREFIX: &str = "metric_";
 
-/// A number that InfluxDB's integers can't hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {value}; the largest integer of InfluxDB is {}", i64::MAX)]
-pub struct UnencodableInteger {
-    field: &'static str,
-    value: u64,
+/// A number that is too large to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum TooLarge {
+    /// InfluxDB's integers can't hold it.
+    #[error("{field} is {value}; the largest integer of InfluxDB is {}", i64::MAX)]
+    Integer {
+        /// Of which field.
+        field: &'static str,
+        /// The number.
+        value: u64,
+    },
+    /// A sum of such costs is none any more.
+    #[error("cost is {0:e}; it may be up to {MAX_COST:e}")]
+    Cost(f64),
 }
 
 /// Writes a sample behind what is in the buffer; after an error nothing of it is there.
-pub fn encode(sample: &Sample, has_user_tag: bool, buffer: &mut Vec<u8>) -> Result<(), UnencodableInteger> {
+pub fn encode(sample: &Sample, has_user_tag: bool, buffer: &mut Vec<u8>) -> Result<(), TooLarge> {
     match sample {
         Sample::Inference(inference) => encode_inference(inference, has_user_tag, buffer),
         Sample::Training(training) => encode_training(training, buffer),
@@ -37,12 +45,11 @@ pub fn encode(sample: &Sample, has_user_tag: bool, buffer: &mut Vec<u8>) -> Resu
     }
 }
 
-fn encode_inference(
-    inference: &Inference,
-    has_user_tag: bool,
-    buffer: &mut Vec<u8>,
-) -> Result<(), UnencodableInteger> {
+fn encode_inference(inference: &Inference, has_user_tag: bool, buffer: &mut Vec<u8>) -> Result<(), TooLarge> {
     let tokens = inference.tokens_used.map(|tokens| integer("tokens_used", tokens)).transpose()?;
+    if let Some(cost) = inference.cost.filter(|cost| cost.abs() > MAX_COST) {
+        return Err(TooLarge::Cost(cost));
+    }
     let mut line = Line::begin(buffer, INFERENCE);
     line.tag("model_name", &inference.model_name);
     if has_user_tag {
@@ -66,7 +73,7 @@ fn encode_inference(
     Ok(())
 }
 
-fn encode_training(training: &Training, buffer: &mut Vec<u8>) -> Result<(), UnencodableInteger> {
+fn encode_training(training: &Training, buffer: &mut Vec<u8>) -> Result<(), TooLarge> {
     let step = training.step.map(|step| integer("step", step)).transpose()?;
     let mut line = Line::begin(buffer, TRAINING);
     line.tag("experiment_id", training.experiment_id.as_deref().unwrap_or_default());
@@ -132,6 +139,6 @@ fn needs_prefix(name: &str) -> bool {
     name.is_empty() || name.starts_with('_') || name.starts_with(PREFIX) || is_own_field(name)
 }
 
-fn integer(field: &'static str, value: u64) -> Result<i64, UnencodableInteger> {
-    i64::try_from(value).map_err(|_| UnencodableInteger { field, value })
+fn integer(field: &'static str, value: u64) -> Result<i64, TooLarge> {
+    i64::try_from(value).map_err(|_| TooLarge::Integer { field, value })
 }

@@ -15,7 +15,10 @@ pub(crate) fn summary(samples: &[&Inference], seconds: f64) -> Summary {
     let tokens = samples.iter().filter_map(|sample| sample.tokens_used).sum();
     let mut latencies: Vec<f64> = samples.iter().map(|sample| sample.latency_ms).collect();
     latencies.sort_unstable_by(f64::total_cmp);
-    let quantile = |share: f64| latencies.get((share * (latencies.len() as f64 - 1.0)) as usize).copied();
+    let quantile = |share: f64| {
+        let rank = (share * latencies.len() as f64 + 0.5) as usize;
+        latencies.get(rank.max(1) - 1).copied()
+    };
     Summary {
         count: samples.len() as u64,
         failures,

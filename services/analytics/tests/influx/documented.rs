@@ -275,6 +275,39 @@ async fn a_server_that_refuses_the_probe_does_its_work_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_good_point_is_not_refused_for_a_hiccup_of_the_server() {
+    // Broken three times, and well by the time that it is asked for anything else.
+    let server = Documented::start(|_, number| {
+        if number <= 3 { error(500, "internal error", "engine: closed") } else { stored() }
+    })
+    .await;
+    store_all(&influx(&server.url, &[]), &of_models(&["model"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_at_once_for_the_time_goes_in_smaller_parts() {
+    let server = Documented::start(|lines, _| {
+        if lines.lines().count() > 10 {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        stored()
+    })
+    .await;
+    let influx = influx(&server.url, &[("INFLUXDB_TIMEOUT", "200ms"), ("INFLUXDB_BODY_BYTES", "16384")]);
+    let mut samples = of_models(&names(100));
+    let mut tries = 0;
+    while !samples.is_empty() {
+        tries += 1;
+        assert!(tries < 20, "{} left", samples.len());
+        if let Ok(written) = influx.write(&samples).await {
+            samples =
+                samples.split_off(written.iter().filter(|outcome| **outcome == Written::Stored).count());
+        }
+    }
+    assert_eq!(server.stored(), 100);
+}
+
+#[tokio::test]
 async fn what_was_stored_before_the_server_went_away_is_known_to_be() {
     let server =
         Documented::start(|_, number| if number == 1 { stored() } else { error(503, "", "away") }).await;

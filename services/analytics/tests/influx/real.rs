@@ -5,7 +5,7 @@ use proptest::{
 };
 use synapse_analytics::{
     sample::Sample,
-    store::{Store as _, TrainingKey, Written},
+    store::{Store as _, StoreError, TrainingKey, Written},
 };
 use synapse_test_support::PointServer;
 
@@ -70,6 +70,26 @@ async fn any_figure_of_training_comes_back_under_its_name() {
         .collect();
     assert!(wrong.is_empty() && found.len() == wanted.len(), "{wrong:?}");
     assert_eq!((history.rows[0].step, history.rows[0].progress), (Some(7), Some(0.5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_runs_measure_is_no_burden_to_the_answer_of_one() {
+    let (_server, influx) = influxdb();
+    let others = (0..10).map(|run| {
+        let names: Vec<_> = (0..500).map(|n| format!("figure_{run}_{n}")).collect();
+        let metrics: Vec<_> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+        let mut other = training(run, &metrics);
+        other.experiment_id = Some(format!("other-{run}"));
+        Sample::Training(other)
+    });
+    store_all(&influx, &others.collect::<Vec<_>>()).await;
+    let own: Vec<_> = (100..1_100).map(|n| Sample::Training(training(n, &[("loss", 0.5)]))).collect();
+    store_all(&influx, &own).await;
+    let told = influx.training(&TrainingKey::Experiment("exp".to_owned()), 1_000).await.unwrap();
+    assert_eq!(told.rows.len(), 1_000);
+    assert!(told.rows.iter().all(|point| point.metrics == [("loss".to_owned(), 0.5)]));
+    let all = influx.training(&TrainingKey::Model("m".to_owned()), 10).await;
+    assert!(matches!(&all, Err(StoreError::Unanswerable(words)) if words.contains("figures")), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,7 @@ pub(super) enum Saying {
     Failed,
     Permanent,
     Released,
+    Untried,
 }
 
 /// An entry of the group's pending list.
@@ -246,6 +247,7 @@ impl World {
             Saying::Failed => Verdict::Failed { error, delay: None },
             Saying::Permanent => Verdict::Permanent { reason: "rejected", error },
             Saying::Released => Verdict::Released,
+            Saying::Untried => Verdict::Untried,
         };
         dispatcher.settle(self.now, place(id), verdict);
     }

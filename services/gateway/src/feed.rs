@@ -8,14 +8,20 @@
 use std::{cell::OnceCell, sync::Arc, time::Instant};
 
 use parking_lot::RwLock;
-use synapse_realtime::{close::CloseReason, hub::Hub, link::Link};
+use serde_json::Value;
+use synapse_realtime::{
+    close::CloseReason,
+    hub::{Hub, Room},
+    link::{Link, Pushed},
+    outbox::Piece,
+};
 use synapse_rs::EntryId;
 use tokio::sync::watch;
 
 use crate::{
     audience::Audience,
     client::{Client, Run},
-    frames::{Encoded, Protocol},
+    frames::{Encoded, PROTOCOLS, Protocol},
     history::{Capacity, History, Past, before_last},
     metrics,
     position::Position,
@@ -121,8 +127,8 @@ impl Feed {
 
     fn deliver(&self, events: &[Live]) {
         let begin = Instant::now();
-        let encoded = [const { OnceCell::new() }; 2];
-        let mut sent = [0; 2];
+        let encoded = [const { OnceCell::new() }; PROTOCOLS];
+        let mut sent = [0; PROTOCOLS];
         let mut to_flush = Vec::new();
         for run in runs(events) {
             let visit = |client: &Arc<Client>| {
@@ -144,6 +150,31 @@ impl Feed {
             metrics::sent(protocol, sent[protocol as usize]);
         }
         metrics::broadcast(begin.elapsed());
+    }
+
+    /// Says something beside the events to those in a room that `is_meant`; how many get it.
+    pub(crate) fn say(
+        &self,
+        room: &Room,
+        name: &str,
+        data: &Value,
+        is_meant: impl Fn(&Arc<Client>) -> bool,
+    ) -> usize {
+        let frames = [const { OnceCell::new() }; PROTOCOLS];
+        let (mut count, mut to_flush) = (0, Vec::new());
+        self.hub.each_in(room, |client| {
+            if !is_meant(client) {
+                return;
+            }
+            let protocol = client.protocol;
+            let frame = frames[protocol as usize].get_or_init(|| Piece::from(protocol.message(name, data)));
+            count += 1;
+            if client.link.push(frame.clone()) == Pushed::FlushIt {
+                to_flush.push(client.link.clone());
+            }
+        });
+        flush(to_flush);
+        count
     }
 
     // === for clients ===

@@ -1,9 +1,10 @@
 //! Events as frames: encoded once for each protocol, whoever gets them.
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use synapse_realtime::{
     outbox::Piece,
-    socketio::packet::EVENT_PREFIX,
+    socketio::packet::{self, EVENT_PREFIX},
     websocket::frame::{self, MAX_SERVER_HEADER, OpCode},
 };
 
@@ -21,12 +22,23 @@ pub enum Protocol {
     WebSocket,
 }
 
+/// How many there are.
+pub(crate) const PROTOCOLS: usize = 2;
+
 impl Protocol {
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SocketIo => "socketio",
             Self::WebSocket => "websocket",
+        }
+    }
+
+    /// The frame of something that is said beside the streams' events, under this name.
+    pub(crate) fn message(self, name: &str, data: &Value) -> Vec<u8> {
+        match self {
+            Self::SocketIo => frame::text(&packet::event(name, data)),
+            Self::WebSocket => frame::text(&json!({ "type": name, "data": data }).to_string()),
         }
     }
 

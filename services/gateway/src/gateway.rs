@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use synapse_chassis::{
     identity::{Identity, Refusal},
+    request::Bodies,
     service::Service,
 };
 use synapse_realtime::{
@@ -31,6 +32,7 @@ use crate::{
     metrics,
     reader::Reader,
     redis_access::RedisAccess,
+    relay::Relay,
     resume::Resume,
     sealed::Sealer,
     settings::Settings,
@@ -41,6 +43,9 @@ use crate::{
 /// The part of the grace in which clients are told that the gateway leaves.
 const GOODBYES_OF_GRACE: f64 = 0.8;
 
+/// Memory for the bodies of requests.
+const BODIES_BYTES: usize = 16 << 20;
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Gateway {
@@ -50,6 +55,10 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// How clients come back.
     pub resume: Resume,
+    /// What is said beside the events, on all replicas.
+    pub(crate) relay: Relay,
+    /// Reads the bodies of requests.
+    pub(crate) bodies: Bodies,
     service: Service,
     pub(crate) connections: Connections,
     is_loaded: watch::Receiver<bool>,
@@ -89,18 +98,22 @@ impl Gateway {
         let ready = service.readiness.condition("history");
         let gateway = Arc::new(Self {
             settings,
-            resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis)), sealer },
+            resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
+            relay: Relay::new(redis, feed.clone()),
+            bodies: Bodies::new(settings.max_message_bytes, BODIES_BYTES),
             feed,
             service: service.clone(),
             connections: Connections::new(settings.connections()),
             is_loaded,
         });
         let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
+        let mut followed = gateway.relay.is_following();
         service.spawn("reader", async move {
             tokio::select! {
                 () = reader.run(shutdown) => {}
                 () = async {
-                    if loaded.wait_for(|loaded| *loaded).await.is_ok() {
+                    let is = |is: &bool| *is;
+                    if loaded.wait_for(is).await.is_ok() && followed.wait_for(is).await.is_ok() {
                         ready.met();
                     }
                     std::future::pending::<()>().await;
@@ -108,7 +121,10 @@ impl Gateway {
             }
             // Reading has stopped: what clients have got now is all that they get here.
             drained.drain().await;
+            drained.relay.close().await;
         });
+        let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
+        service.spawn("relay", async move { relay.relay.follow(shutdown).await });
         gateway
     }
 
@@ -139,6 +155,11 @@ impl Gateway {
     }
 
     // === who is who ===
+
+    /// Who asks by HTTP.
+    pub(crate) async fn require(&self, headers: &http::HeaderMap) -> Result<Identity, Refusal> {
+        self.service.authenticator.require(headers).await
+    }
 
     /// Who connects with this token, or says to be whom.
     pub(crate) async fn identify(&self, token: Option<&str>, word: Word) -> Result<Who, Refusal> {

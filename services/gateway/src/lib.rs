@@ -9,12 +9,14 @@
 //!   knows who gets it.
 //! * [`history`]: the recent past; [`feed`]: hands events to the clients they are for.
 //! * [`frames`], [`client`], [`subscriptions`]: what one client gets, and as what.
+//! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
 //! * [`position`], [`resume`]: coming back without a gap.
 //! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
 //! * [`settings`], [`metrics`].
 
 pub mod audience;
 pub mod client;
+mod emit;
 pub mod feed;
 pub mod frames;
 pub mod gateway;
@@ -24,8 +26,10 @@ pub mod metrics;
 pub mod position;
 pub mod reader;
 pub mod redis_access;
+mod relay;
 mod requests;
 pub mod resume;
+mod routes;
 pub mod sealed;
 pub mod settings;
 mod socketio;
@@ -33,7 +37,7 @@ pub mod streams;
 pub mod subscriptions;
 mod websocket;
 
-use axum::{Router, routing::any};
+use axum::Router;
 use synapse_chassis::{StartError, service::Service};
 
 use crate::{gateway::Gateway, settings::Settings};
@@ -41,9 +45,5 @@ use crate::{gateway::Gateway, settings::Settings};
 /// Starts the gateway's tasks and gives its routes.
 #[expect(clippy::unused_async, reason = "the form that the chassis runs")]
 pub async fn start(settings: Settings, service: Service) -> Result<Router, StartError> {
-    let gateway = Gateway::start(settings, &service);
-    Ok(Router::new()
-        .route("/socket.io/", any(handshake::socketio))
-        .route("/ws", any(handshake::websocket))
-        .with_state(gateway))
+    Ok(routes::routes(Gateway::start(settings, &service), &service))
 }

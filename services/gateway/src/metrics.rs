@@ -24,7 +24,15 @@ pub fn describe() {
     describe_counter!("stream_entries_lost", "Entries trimmed before they were read, by stream");
     describe_counter!("stream_position_resets", "Times a stream's ids went back, as after a fail-over");
     describe_counter!("redis_reader_errors", "Times reading the streams failed");
+    describe_counter!(
+        "relay_messages",
+        "What is said beside the events, handed to connections (sent), doubled (skipped) or lost on its way (failed)"
+    );
     describe_gauge!("history_bytes", "Memory the recent history takes");
+}
+
+pub(crate) fn relayed(outcome: &'static str, count: usize) {
+    counter!("relay_messages", "outcome" => outcome).increment(count as u64);
 }
 
 pub(crate) fn connected(protocol: Protocol) {

@@ -7,8 +7,6 @@ use synapse_chassis::identity::Refusal;
 use synapse_realtime::{
     driver::Work,
     hub::Room,
-    link::Pushed,
-    outbox::Piece,
     socketio::{
         engine::Heartbeat,
         packet,
@@ -20,7 +18,6 @@ use tokio::time::Instant;
 
 use crate::{
     client::Client,
-    frames::Protocol,
     gateway::{Gateway, Who, Word},
     handshake::Hello,
     metrics,
@@ -88,17 +85,7 @@ impl SocketIoClient {
             )
         })?;
         let presence = arguments.first().unwrap_or(&Value::Null);
-        let frame = Piece::from(frame::text(&packet::event("presence:update", presence)));
-        let mut to_flush = Vec::new();
-        self.gateway.feed.hub.each_in(room, |other| {
-            let is_other = !Arc::ptr_eq(other, &self.client) && other.protocol == Protocol::SocketIo;
-            if is_other && other.link.push(frame.clone()) == Pushed::FlushIt {
-                to_flush.push(other.link.clone());
-            }
-        });
-        for link in to_flush {
-            link.flush();
-        }
+        self.gateway.relay.tell_presence(room, presence, &self.client);
         Ok(())
     }
 

@@ -12,11 +12,12 @@ use synapse_realtime::{
     hub::Room,
     link::{Link, Pushed},
     outbox::Piece,
+    recent::Recent,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{metrics, recent::Recent};
+use crate::metrics;
 
 /// How many of those sent are remembered, so that none is sent again.
 const REMEMBERED: usize = 1_000;

@@ -8,6 +8,7 @@ use synapse_realtime::{
     close::CloseReason,
     hub::{Hub, Room},
     outbox::Piece,
+    recent::Recent,
     socketio::packet,
     websocket::frame,
 };
@@ -25,7 +26,6 @@ use crate::{
     client::{Client, Offered},
     metrics,
     notification::{Notification, announced},
-    recent::Recent,
     store::Mark,
 };
 

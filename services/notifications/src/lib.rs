@@ -23,7 +23,6 @@ pub mod notification;
 pub mod platform;
 pub mod push;
 pub mod pushing;
-mod recent;
 mod routes;
 pub mod rules;
 pub mod settings;

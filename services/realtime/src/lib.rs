@@ -13,6 +13,7 @@
 //! * [`socketio`]: Engine.IO 4 and Socket.IO 5 over it.
 //! * [`close`]: why a connection ends, and whether the client should come back.
 //! * [`limits`]: how much one client or one address may do.
+//! * [`recent`]: the last ids of something, so that what comes twice is passed on once.
 //! * [`connections`]: all of them: let in within limits, served, told to come back when the server leaves.
 
 pub mod close;
@@ -22,5 +23,6 @@ pub mod hub;
 pub mod limits;
 pub mod link;
 pub mod outbox;
+pub mod recent;
 pub mod socketio;
 pub mod websocket;

@@ -12,9 +12,14 @@ use crate::support::{Client, SocketIoClient, TestGateway};
 
 /// The status and body of a request.
 async fn get(port: u16, path: &str, headers: &str) -> (u16, String) {
+    exchange(port, &format!("GET {path}"), headers, "").await
+}
+
+/// A request by HTTP: the status and body of its answer.
+pub(crate) async fn exchange(port: u16, what: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request =
-        format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{headers}\r\n");
+        format!("{what} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{headers}\r\n{body}");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

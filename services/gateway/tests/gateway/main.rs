@@ -5,6 +5,7 @@
 mod audience;
 mod faults;
 mod limits;
+mod relay;
 mod resume;
 mod rooms;
 mod support;

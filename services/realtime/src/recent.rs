@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// The last ids, so many at most.
 #[derive(Debug)]
-pub(crate) struct Recent {
+pub struct Recent {
     ids: HashSet<Uuid>,
     order: VecDeque<Uuid>,
     most: usize,
@@ -14,12 +14,12 @@ pub(crate) struct Recent {
 
 impl Recent {
     /// None yet; beyond `most` the oldest is forgotten.
-    pub(crate) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { ids: HashSet::new(), order: VecDeque::new(), most }
     }
 
     /// Whether it is not among them, in which case it is from now on.
-    pub(crate) fn insert(&mut self, id: Uuid) -> bool {
+    pub fn insert(&mut self, id: Uuid) -> bool {
         if !self.ids.insert(id) {
             return false;
         }
@@ -33,7 +33,7 @@ impl Recent {
     }
 
     /// Whether it is among them.
-    pub(crate) fn contains(&self, id: &Uuid) -> bool {
+    pub fn contains(&self, id: &Uuid) -> bool {
         self.ids.contains(id)
     }
 }

@@ -1,0 +1,200 @@
+//! What clients are told beside the events of the streams, on whichever replica they are.
+//!
+//! It goes onto a stream of its own, which every replica reads from where it ends: whoever is connected gets it, and it is
+//! not kept for those who come later. Notifications come the same way, by the stream that tells the replicas of
+//! synapse-notifications.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use synapse_realtime::{hub::Room, recent::Recent};
+use synapse_rs::{
+    Event, Publisher, RedisSettings,
+    backoff::Backoff,
+    publisher::{DeliveryError, PublishError, PublisherConfig},
+    shutdown::Shutdown,
+    tail::{After, News, Tail},
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use crate::{client::Client, feed::Feed, frames::Protocol, metrics};
+
+/// The stream by which replicas tell each other.
+pub(crate) const STREAM: &str = "synapse:gateway";
+/// The stream by which synapse-notifications tells its replicas.
+const NOTIFICATIONS: &str = "synapse:notifications";
+/// How many entries the stream keeps: more than are on their way to a replica at any time.
+const KEPT: u64 = 10_000;
+/// How many notifications are remembered, as one may be announced twice: more than their stream keeps.
+const REMEMBERED: usize = 20_000;
+/// How long it may take to reach Redis.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what is on its way may take when the service leaves.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a user's progress in a game is told by.
+const GAMIFICATION: &str = "gamification:event";
+/// What members of a room tell of themselves by.
+const PRESENCE: &str = "presence:update";
+const NOTIFICATION: &str = "notification";
+
+/// Tells all replicas, and passes on what they tell.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    publisher: Publisher,
+    redis: RedisSettings,
+    feed: Arc<Feed>,
+    /// This replica.
+    origin: String,
+    notifications: Mutex<Recent>,
+    is_following: watch::Sender<bool>,
+}
+
+/// Why something was not told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayError {
+    /// It was not taken.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Redis refused it.
+    #[error("{0}")]
+    Delivery(DeliveryError),
+    /// Redis does not answer; it may be told later.
+    #[error("Redis has not taken it within {PATIENCE:?}; users get it when Redis is back")]
+    TooLate,
+}
+
+impl Relay {
+    /// Nothing is connected yet.
+    pub(crate) fn new(redis: RedisSettings, feed: Arc<Feed>) -> Self {
+        let config = PublisherConfig {
+            source: "synapse-gateway".to_owned(),
+            maxlen: KEPT,
+            queue_events: KEPT,
+            ..PublisherConfig::default()
+        };
+        Self {
+            publisher: Publisher::start(redis.clone(), config),
+            redis,
+            feed,
+            origin: Uuid::new_v4().to_string(),
+            notifications: Mutex::new(Recent::new(REMEMBERED)),
+            is_following: watch::Sender::new(false),
+        }
+    }
+
+    // === telling ===
+
+    /// Tells a user, wherever it is connected; comes back when Redis has it.
+    pub(crate) async fn tell_gamification(&self, user: &Room, data: Value) -> Result<(), RelayError> {
+        let event = Event::new(GAMIFICATION).with("room", user.to_string()).with("data", data);
+        let receipt = self.publisher.send(STREAM, &event)?;
+        match timeout(PATIENCE, receipt).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(RelayError::Delivery(error)),
+            Err(_) => Err(RelayError::TooLate),
+        }
+    }
+
+    /// Tells the others in a room: here at once, elsewhere soon.
+    pub(crate) fn tell_presence(&self, room: &Room, data: &Value, from: &Arc<Client>) {
+        self.say_presence(room, data, |client| !Arc::ptr_eq(client, from));
+        let event = Event::new(PRESENCE)
+            .with("room", room.to_string())
+            .with("data", data.clone())
+            .with("origin", self.origin.as_str());
+        if let Err(error) = self.publisher.publish(STREAM, &event) {
+            metrics::relayed("failed", 1);
+            tracing::debug!(%error, "other replicas are not told of a presence");
+        }
+    }
+
+    /// Has Redis take what is on its way; nothing is told after.
+    pub(crate) async fn close(&self) {
+        if let Err(error) = self.publisher.close(LAST_PATIENCE).await {
+            tracing::debug!(%error, "other replicas are not told all");
+        }
+    }
+
+    // === passing on ===
+
+    /// Becomes true when nothing that is told is missed any more.
+    pub(crate) fn is_following(&self) -> watch::Receiver<bool> {
+        self.is_following.subscribe()
+    }
+
+    /// Passes on what replicas tell, until `shutdown`.
+    pub(crate) async fn follow(&self, shutdown: Shutdown) {
+        let Some(mut tail) = shutdown.run_until_cancelled(self.open()).await else { return };
+        self.is_following.send_replace(true);
+        while let Some(news) = shutdown.run_until_cancelled(tail.next()).await {
+            match news {
+                News::Entries(entries) => {
+                    for entry in entries {
+                        if let Ok(Some(event)) = &entry.event {
+                            self.pass_on(&entry.stream, event);
+                        }
+                    }
+                }
+                News::Interrupted(error) => tracing::debug!(%error, "other replicas can't be heard"),
+                News::Resumed(_) => tracing::info!("other replicas are heard again"),
+            }
+        }
+    }
+
+    async fn open(&self) -> Tail {
+        let streams = [STREAM.to_owned(), NOTIFICATIONS.to_owned()];
+        let mut backoff = Backoff::default();
+        loop {
+            match Tail::open(self.redis.clone(), &streams, After::Now).await {
+                Ok(tail) => return tail,
+                Err(error) => tracing::debug!(%error, "other replicas can't be heard yet"),
+            }
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    fn pass_on(&self, stream: &str, event: &Event) {
+        if stream == NOTIFICATIONS {
+            self.pass_on_notification(event);
+            return;
+        }
+        let Some(room) = event.str("room").and_then(|room| Room::named(room).ok()) else { return };
+        let data = event.get("data").unwrap_or(&Value::Null);
+        match event.name() {
+            GAMIFICATION => metrics::relayed("sent", self.feed.say(&room, GAMIFICATION, data, |_| true)),
+            // Ours has been told already.
+            PRESENCE if event.str("origin") != Some(&self.origin) => self.say_presence(&room, data, |_| true),
+            _ => {}
+        }
+    }
+
+    fn pass_on_notification(&self, event: &Event) {
+        let Some(id) = event.str("notification_id").and_then(|id| id.parse().ok()) else { return };
+        let Some(room) = event.user_id().and_then(|user| Room::user(user).ok()) else { return };
+        if !self.notifications.lock().insert(id) {
+            metrics::relayed("skipped", 1);
+            return;
+        }
+        let field = |name| event.get(name).unwrap_or(&Value::Null);
+        let shown = json!({
+            "id": id,
+            "type": field("type"),
+            "message": field("message"),
+            "data": field("data"),
+            "timestamp": field("timestamp"),
+        });
+        metrics::relayed("sent", self.feed.say(&room, NOTIFICATION, &shown, |_| true));
+    }
+
+    /// Presence is a matter of Socket.IO.
+    fn say_presence(&self, room: &Room, data: &Value, is_meant: impl Fn(&Arc<Client>) -> bool) {
+        let is_meant = |client: &Arc<Client>| client.protocol == Protocol::SocketIo && is_meant(client);
+        metrics::relayed("sent", self.feed.say(room, PRESENCE, data, is_meant));
+    }
+}

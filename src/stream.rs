@@ -21,6 +21,7 @@ mod keys;
 pub mod letters;
 pub mod lock;
 mod names;
+pub mod onlookers;
 pub mod pages;
 mod pending;
 mod pending_entries;

@@ -29,7 +29,7 @@ use crate::{
     feed::Feed,
     frames::Protocol,
     handshake::Hello,
-    metrics,
+    lag, metrics,
     reader::Reader,
     redis_access::RedisAccess,
     relay::Relay,
@@ -93,6 +93,8 @@ impl Gateway {
         let feed = Arc::new(Feed::new(settings.history));
         let sealer = Sealer { audiences: Audiences { is_open: service.authenticator.is_open() } };
         let reader = Reader::new(redis.clone(), feed.clone(), sealer, settings.history);
+        let (standing, shutdown) = (reader.standing(), service.shutdown.clone());
+        let telling = lag::tell(redis.clone(), standing, shutdown);
         let is_loaded = reader.is_loaded();
         let mut loaded = is_loaded.clone();
         let ready = service.readiness.condition("history");
@@ -122,6 +124,13 @@ impl Gateway {
             // Reading has stopped: what clients have got now is all that they get here.
             drained.drain().await;
             drained.relay.close().await;
+        });
+        let mut loaded = gateway.is_loaded.clone();
+        service.spawn("lag", async move {
+            // Before that it stands nowhere.
+            if loaded.wait_for(|loaded| *loaded).await.is_ok() {
+                telling.await;
+            }
         });
         let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
         service.spawn("relay", async move { relay.relay.follow(shutdown).await });

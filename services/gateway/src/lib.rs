@@ -12,7 +12,7 @@
 //! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
 //! * [`position`], [`resume`]: coming back without a gap.
 //! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
-//! * [`settings`], [`metrics`].
+//! * [`lag`]: how far behind the replicas are. [`settings`], [`metrics`].
 
 pub mod audience;
 pub mod client;
@@ -22,6 +22,7 @@ pub mod frames;
 pub mod gateway;
 pub mod handshake;
 pub mod history;
+pub mod lag;
 pub mod metrics;
 pub mod position;
 pub mod reader;

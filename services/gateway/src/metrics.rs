@@ -1,6 +1,6 @@
 //! What operators see, under the names of the field.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use synapse_realtime::driver::Ending;
@@ -22,6 +22,11 @@ pub fn describe() {
     describe_counter!("stream_events", "Events read, by stream");
     describe_counter!("stream_entries_skipped", "Entries that hold no valid event, by stream and reason");
     describe_counter!("stream_entries_lost", "Entries trimmed before they were read, by stream");
+    describe_gauge!(
+        "stream_lag_seconds",
+        "How long the last entry read of a stream had been there when it was handed out"
+    );
+    describe_counter!("lag_untold", "Times that Redis could not be told where this replica stands");
     describe_counter!("stream_position_resets", "Times a stream's ids went back, as after a fail-over");
     describe_counter!("redis_reader_errors", "Times reading the streams failed");
     describe_counter!(
@@ -76,6 +81,17 @@ pub(crate) fn read(stream: Stream, count: usize) {
         return;
     }
     counter!("stream_events", "stream" => stream.key()).increment(count as u64);
+}
+
+/// An entry of this time, in milliseconds since 1970, has been handed out.
+pub(crate) fn behind(stream: Stream, ms: u64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let behind = now.saturating_sub(Duration::from_millis(ms));
+    gauge!("stream_lag_seconds", "stream" => stream.key()).set(behind);
+}
+
+pub(crate) fn lag_untold() {
+    counter!("lag_untold").increment(1);
 }
 
 pub(crate) fn skipped(stream: Stream, reason: &'static str) {

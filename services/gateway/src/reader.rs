@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     feed::Feed,
     history::Capacity,
+    lag::Standing,
     metrics,
     position::Position,
     sealed::{Live, Sealer},
@@ -46,6 +47,7 @@ pub struct Reader {
     /// How many entries had been appended to each stream up to there, if the server counts them.
     added: [Option<u64>; COUNT],
     is_loaded: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
     backoff: Backoff,
     complaints: Complaints,
 }
@@ -69,6 +71,7 @@ impl Reader {
             at: Position::default(),
             added: [None; COUNT],
             is_loaded: watch::Sender::new(false),
+            standing: watch::Sender::default(),
             backoff: Backoff::default(),
             complaints: Complaints::default(),
         }
@@ -77,6 +80,11 @@ impl Reader {
     /// Becomes true when the history has been loaded.
     pub fn is_loaded(&self) -> watch::Receiver<bool> {
         self.is_loaded.subscribe()
+    }
+
+    /// How far was read.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     /// Reads until told to stop.
@@ -170,7 +178,7 @@ impl Reader {
                 "the stream's ids went back, as after a fail-over or a loss of data; reading on from its last entry"
             );
             metrics::position_reset(stream);
-            self.restart(stream, newest, info.and_then(|info| info.entries_added));
+            self.restart(stream, newest, added(info));
             return;
         }
         let Some(info) = info else { return };
@@ -218,7 +226,7 @@ impl Reader {
             let entries = self.load_stream(connection, *stream, last).await?;
             begin[*stream] = entries.last().map_or(last, |oldest| before(oldest.id));
             past.extend(entries.into_iter().map(|entry| (*stream, entry)));
-            self.added[stream.index()] = info.as_ref().and_then(|info| info.entries_added);
+            self.added[stream.index()] = added(info.as_ref());
         }
         for stream in Stream::all() {
             self.restart(stream, begin[stream], self.added[stream.index()]);
@@ -295,7 +303,11 @@ impl Reader {
         self.feed.publish(&events, self.at);
         for stream in Stream::all() {
             metrics::read(stream, counts[stream.index()]);
+            if counts[stream.index()] > 0 {
+                metrics::behind(stream, self.at[stream].ms);
+            }
         }
+        self.standing.send_replace(Standing { at: self.at, added: self.added });
     }
 
     fn seal(&mut self, stream: Stream, entry: &Entry, sequence: u64) -> Option<Live> {
@@ -312,6 +324,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// How many entries were ever appended, if the server counts them: none where there is no stream.
+fn added(info: Option<&StreamInfo>) -> Option<u64> {
+    info.map_or(Some(0), |info| info.entries_added)
 }
 
 /// The greatest id less than this one; itself for the least.

@@ -4,6 +4,7 @@
 
 mod audience;
 mod faults;
+mod lag;
 mod limits;
 mod relay;
 mod resume;

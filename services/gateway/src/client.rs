@@ -1,6 +1,6 @@
 //! A connected client: who it is, what it asks for, and where it stands in the streams.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 use synapse_realtime::{
@@ -11,6 +11,7 @@ use synapse_realtime::{
 
 use crate::{
     audience::Audience,
+    filters::Verdicts,
     frames::{Encoded, Protocol},
     position::Position,
     sealed::{Live, Sealed},
@@ -112,7 +113,7 @@ impl Client {
     // === events as they come ===
 
     /// Hands it those of these events that it asks for; how many, and whether it is to be flushed.
-    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded) -> (usize, bool) {
+    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded, verdicts: &Verdicts<'_>) -> (usize, bool) {
         let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return (0, false) };
         let mut state = self.state.lock();
         if last.sealed.sequence < state.from || first.sealed.sequence >= state.until {
@@ -125,9 +126,9 @@ impl Client {
             return (run.events.len(), pushed == Pushed::FlushIt);
         }
         let (mut count, mut flush) = (0, false);
-        for (place, Live { sealed, event }) in (run.first..).zip(run.events) {
+        for (place, Live { sealed, .. }) in (run.first..).zip(run.events) {
             let due = (state.from..state.until).contains(&sealed.sequence);
-            if due && state.subscriptions.wants(sealed.stream, || Some(Cow::Borrowed(event))) {
+            if due && state.subscriptions.wants(sealed.stream, |filter| verdicts.is_met(filter, place)) {
                 state.told = sealed.sequence + 1;
                 count += 1;
                 flush |= self.link.push(encoded.piece(place, place + 1)) == Pushed::FlushIt;
@@ -169,7 +170,10 @@ impl Client {
             Audience::Everyone => true,
             Audience::Room(room) => state.rooms.contains(room),
         };
-        may_see && state.subscriptions.wants(event.stream, || event.event().map(Cow::Owned))
+        may_see
+            && state
+                .subscriptions
+                .wants(event.stream, |filter| event.event().is_some_and(|event| filter.matches(&event)))
     }
 
     // === catching up ===

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::{
     audience::Audience,
     client::{Client, Run},
+    filters::{Filters, Verdicts},
     frames::{Encoded, PROTOCOLS, Protocol},
     history::{Capacity, History, Past, before_last},
     metrics,
@@ -50,6 +51,8 @@ pub struct Progress {
 pub struct Feed {
     /// Who is connected.
     pub hub: Hub<Client>,
+    /// Their conditions.
+    pub(crate) filters: Filters,
     history: RwLock<History>,
     progress: watch::Sender<Progress>,
 }
@@ -72,6 +75,7 @@ impl Feed {
     pub fn new(capacity: Capacity) -> Self {
         Self {
             hub: Hub::default(),
+            filters: Filters::default(),
             history: RwLock::new(History::new(capacity)),
             progress: watch::Sender::new(Progress::default()),
         }
@@ -130,11 +134,12 @@ impl Feed {
         let encoded = [const { OnceCell::new() }; PROTOCOLS];
         let mut sent = [0; PROTOCOLS];
         let mut to_flush = Vec::new();
+        let verdicts = Verdicts::on(events);
         for run in runs(events) {
             let visit = |client: &Arc<Client>| {
                 let protocol = client.protocol as usize;
                 let encoded = encoded[protocol].get_or_init(|| Encoded::new(client.protocol, events));
-                let (count, flush) = client.offer(&run, encoded);
+                let (count, flush) = client.offer(&run, encoded, &verdicts);
                 sent[protocol] += count;
                 if flush {
                     to_flush.push(client.link.clone());
@@ -149,6 +154,7 @@ impl Feed {
         for protocol in [Protocol::SocketIo, Protocol::WebSocket] {
             metrics::sent(protocol, sent[protocol as usize]);
         }
+        metrics::filters_tried(verdicts.tried());
         metrics::broadcast(begin.elapsed());
     }
 

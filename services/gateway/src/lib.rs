@@ -8,7 +8,7 @@
 //! * [`sealed`], [`audience`]: an entry becomes an event that is decoded once, encoded once, and
 //!   knows who gets it.
 //! * [`history`]: the recent past; [`feed`]: hands events to the clients they are for.
-//! * [`frames`], [`client`], [`subscriptions`]: what one client gets, and as what.
+//! * [`frames`], [`client`], [`subscriptions`], [`filters`]: what one client gets, and as what.
 //! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
 //! * [`position`], [`resume`]: coming back without a gap.
 //! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
@@ -18,6 +18,7 @@ pub mod audience;
 pub mod client;
 mod emit;
 pub mod feed;
+pub mod filters;
 pub mod frames;
 pub mod gateway;
 pub mod handshake;

@@ -18,6 +18,10 @@ pub fn describe() {
         "node_broadcast_duration_seconds",
         "Time to hand a batch of events to all its receivers"
     );
+    describe_counter!(
+        "filters_tried",
+        "Conditions tried on events as they came: once for all who have the same"
+    );
     describe_counter!("transport_messages_sent", "Events handed to connections, by protocol");
     describe_counter!("stream_events", "Events read, by stream");
     describe_counter!("stream_entries_skipped", "Entries that hold no valid event, by stream and reason");
@@ -68,6 +72,12 @@ pub(crate) fn ponged(after: Duration) {
 
 pub(crate) fn broadcast(took: Duration) {
     histogram!("node_broadcast_duration_seconds").record(took);
+}
+
+pub(crate) fn filters_tried(count: u64) {
+    if count > 0 {
+        counter!("filters_tried").increment(count);
+    }
 }
 
 pub(crate) fn sent(protocol: Protocol, count: usize) {

@@ -67,7 +67,8 @@ impl Resume {
         let mut progress = self.feed.progress();
         // The feed is dropped only when nobody holds it any more, and we do.
         let _ = progress.wait_for(|progress| progress.sequence >= held).await;
-        client.change(|subscriptions| subscriptions.subscribe(request.streams, request.condition));
+        let condition = self.feed.filters.share(request.condition);
+        client.change(|subscriptions| subscriptions.subscribe(request.streams, condition));
         let mut cursor = client.cursor().unwrap_or_default();
         let mut recovered = true;
         match (request.after, request.last) {

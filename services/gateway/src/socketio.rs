@@ -94,7 +94,7 @@ impl SocketIoClient {
         let request = arguments.first().unwrap_or(&Value::Null);
         requests::check_fields(request, &["streams", "where"])?;
         let streams = streams_of(request)?;
-        let condition = condition_of(request)?;
+        let condition = self.gateway.feed.filters.share(condition_of(request)?);
         self.client.change(|subscriptions| subscriptions.subscribe(streams, condition));
         Ok(())
     }

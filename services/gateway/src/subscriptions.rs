@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use synapse_rs::{Event, Filter};
+use synapse_rs::Filter;
 
 use crate::streams::{COUNT, Stream, StreamSet};
 
@@ -29,12 +29,10 @@ impl Subscriptions {
     }
 
     /// Asks for these streams with this condition, whatever was asked of them before.
-    pub fn subscribe(&mut self, streams: StreamSet, condition: Option<Filter>) {
+    pub fn subscribe(&mut self, streams: StreamSet, condition: Option<Arc<Filter>>) {
         self.unsubscribe(streams);
         self.streams = self.streams.with(streams);
-        let Some(condition) = condition.filter(|condition| !condition.is_empty()).map(Arc::new) else {
-            return;
-        };
+        let Some(condition) = condition else { return };
         self.conditional = self.conditional.with(streams);
         let conditions = self.conditions.get_or_insert_default();
         for stream in streams.iter() {
@@ -56,26 +54,20 @@ impl Subscriptions {
         self.streams.without(self.conditional).contains_all(streams)
     }
 
-    /// Whether this event is asked for. `event` is called only if its fields matter; an event whose
-    /// fields can't be had meets no condition.
-    pub fn wants<'a>(
-        &self,
-        stream: Stream,
-        event: impl FnOnce() -> Option<std::borrow::Cow<'a, Event>>,
-    ) -> bool {
+    /// Whether this event is asked for. `is_met` is called only if there is a condition, which the event may or may not meet.
+    pub fn wants(&self, stream: Stream, is_met: impl FnOnce(&Arc<Filter>) -> bool) -> bool {
         if !self.conditional.contains(stream) {
             return self.streams.contains(stream);
         }
         let condition = self.conditions.as_ref().and_then(|conditions| conditions[stream.index()].as_ref());
-        condition.is_none_or(|condition| event().is_some_and(|event| condition.matches(&event)))
+        condition.is_none_or(is_met)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use serde_json::json;
+    use synapse_rs::Event;
 
     use super::*;
 
@@ -85,13 +77,13 @@ mod tests {
 
     fn wants(subscriptions: &Subscriptions, key: &str, model: &str) -> bool {
         let event = Event::new("x").with("model_name", model);
-        subscriptions.wants(Stream::of_key(key).unwrap(), || Some(Cow::Owned(event)))
+        subscriptions.wants(Stream::of_key(key).unwrap(), |condition| condition.matches(&event))
     }
 
     #[test]
     fn the_last_word_on_a_stream_counts_and_leaves_other_streams_alone() {
         let mut subscriptions = Subscriptions::default();
-        let only_m = Filter::from_json(&json!({"model_name": "m"})).unwrap();
+        let only_m = Arc::new(Filter::from_json(&json!({"model_name": "m"})).unwrap());
         subscriptions.subscribe(named("model-events").with(named("inference-events")), Some(only_m));
         assert!(wants(&subscriptions, "model-events", "m"));
         assert!(!wants(&subscriptions, "model-events", "other"));
@@ -113,7 +105,7 @@ mod tests {
         let everything = Subscriptions::everything();
         assert!(everything.wants_all_of(StreamSet::ALL));
         for stream in Stream::all() {
-            assert!(everything.wants(stream, || panic!("no condition needs the fields")));
+            assert!(everything.wants(stream, |_| panic!("no condition needs the fields")));
         }
     }
 }

@@ -1,4 +1,5 @@
-use synapse_rs::Event;
+use serde_json::json;
+use synapse_rs::{Event, Filter};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
@@ -95,4 +96,39 @@ async fn more_clients_than_the_reader_writes_to_itself_get_it_too() {
     for hears in &mut clients {
         assert_eq!(heard(hears).await, r#"42["model-event",{"n":10}]"#);
     }
+}
+
+#[tokio::test]
+async fn a_condition_is_tried_once_on_an_event_however_many_have_it() {
+    let feed = Feed::new(CAPACITY);
+    let wanted = |name: &str| Some(Filter::from_json(&json!({ "model_name": name })).unwrap());
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let (client, _hears) = client(&feed).await;
+        let condition = feed.filters.share(wanted(if number % 2 == 0 { "m" } else { "n" }));
+        client.change(|subscriptions| subscriptions.subscribe(StreamSet::ALL, condition));
+        feed.follow(&client);
+        clients.push(client);
+    }
+    let live = |ms: u64, name: &str| {
+        let sealed = Sealed {
+            sequence: ms,
+            stream: stream(),
+            id: EntryId::new(ms, 0),
+            position: at(ms),
+            audience: Audience::Everyone,
+            payload: b"{}".to_vec().into(),
+        };
+        Live { sealed: Arc::new(sealed), event: Event::new("x").with("model_name", name) }
+    };
+    let events = [live(0, "m"), live(1, "n"), live(2, "other")];
+    let verdicts = Verdicts::on(&events);
+    let encoded = Encoded::new(Protocol::SocketIo, &events);
+    let mut got = 0;
+    for run in runs(&events) {
+        for client in &clients {
+            got += client.offer(&run, &encoded, &verdicts).0;
+        }
+    }
+    assert_eq!((got, verdicts.tried()), (40, 6), "two conditions, three events");
 }

@@ -5,7 +5,11 @@
 //! by the events' numbers: a client is handed what comes from the very number on before which it has
 //! read everything from the history.
 
-use std::{cell::OnceCell, sync::Arc, time::Instant};
+use std::{
+    cell::OnceCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -16,7 +20,7 @@ use synapse_realtime::{
     outbox::Piece,
 };
 use synapse_rs::EntryId;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     audience::Audience,
@@ -34,6 +38,10 @@ use crate::{
 const WRITTEN_AT_ONCE: usize = 16;
 /// Sockets written by one task otherwise.
 const WRITTEN_TOGETHER: usize = 64;
+/// Connections that are closed at once at least when all are to be, and the pause behind them: 2,000 a second find another
+/// replica in no haste.
+const CLOSED_TOGETHER: usize = 100;
+const CLOSING_PAUSE: Duration = Duration::from_millis(50);
 /// Events taken from the history at a time.
 const PAGE: usize = 256;
 
@@ -129,6 +137,23 @@ impl Feed {
         self.hub.each(|client| client.link.close(reason));
     }
 
+    /// Ends every connection, a few at a time: all within so long.
+    pub(crate) async fn close_by_and_by(&self, reason: CloseReason, within: Duration) {
+        let mut links = Vec::with_capacity(self.hub.len());
+        self.hub.each(|client| links.push(client.link.clone()));
+        let (together, pause) = pace(links.len(), within);
+        for (number, links) in links.chunks(together).enumerate() {
+            if number > 0 {
+                sleep(pause).await;
+            }
+            for link in links {
+                link.close(reason);
+            }
+        }
+        // Who has come meanwhile.
+        self.close_all(reason);
+    }
+
     fn deliver(&self, events: &[Live]) {
         let begin = Instant::now();
         let encoded = [const { OnceCell::new() }; PROTOCOLS];
@@ -221,6 +246,14 @@ impl Feed {
         };
         before_last(count, &events, floor, head, |event| client.wants(event))
     }
+}
+
+/// How many connections are closed at a time, and how long the pause behind them is.
+fn pace(count: usize, within: Duration) -> (usize, Duration) {
+    let slots = within.as_secs_f64() / CLOSING_PAUSE.as_secs_f64();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of connections")]
+    let together = (count as f64 / slots.max(1.0)).ceil() as usize;
+    (together.max(CLOSED_TOGETHER), CLOSING_PAUSE.min(within))
 }
 
 /// Consecutive events with the same audience.

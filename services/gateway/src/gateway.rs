@@ -40,7 +40,9 @@ use crate::{
     websocket::WebSocketClient,
 };
 
-/// The part of the grace in which clients are told that the gateway leaves.
+/// The part of the grace over which clients are told that the gateway leaves.
+const TELLING_OF_GRACE: f64 = 0.5;
+/// The part of the grace in which they go.
 const GOODBYES_OF_GRACE: f64 = 0.8;
 
 /// Memory for the bodies of requests.
@@ -108,11 +110,18 @@ impl Gateway {
             connections: Connections::new(settings.connections()),
             is_loaded,
         });
-        let (shutdown, drained) = (service.shutdown.clone(), gateway.clone());
+        let reading = Shutdown::new();
+        let (shutdown, drained, end_reading) = (service.shutdown.clone(), gateway.clone(), reading.clone());
+        service.spawn("drain", async move {
+            shutdown.cancelled().await;
+            drained.drain().await;
+            end_reading.cancel();
+            drained.relay.close().await;
+        });
         let mut followed = gateway.relay.is_following();
         service.spawn("reader", async move {
             tokio::select! {
-                () = reader.run(shutdown) => {}
+                () = reader.run(reading) => {}
                 () = async {
                     let is = |is: &bool| *is;
                     if loaded.wait_for(is).await.is_ok() && followed.wait_for(is).await.is_ok() {
@@ -121,9 +130,6 @@ impl Gateway {
                     std::future::pending::<()>().await;
                 } => {}
             }
-            // Reading has stopped: what clients have got now is all that they get here.
-            drained.drain().await;
-            drained.relay.close().await;
         });
         let mut loaded = gateway.is_loaded.clone();
         service.spawn("lag", async move {
@@ -137,11 +143,14 @@ impl Gateway {
         gateway
     }
 
-    /// Tells every client to come back elsewhere, and waits until all have gone; those that take
-    /// too long to hear it are left without.
+    /// Tells every client to come back elsewhere, a few at a time so that they do not come there all at once, and waits
+    /// until all have gone; those that take too long to hear it are left without. Who has not been told yet gets
+    /// events as before.
     async fn drain(&self) {
-        self.feed.close_all(CloseReason::Draining);
-        self.connections.drain(self.service.common.shutdown_grace.mul_f64(GOODBYES_OF_GRACE)).await;
+        let grace = self.service.common.shutdown_grace;
+        let begun = Instant::now();
+        self.feed.close_by_and_by(CloseReason::Draining, grace.mul_f64(TELLING_OF_GRACE)).await;
+        self.connections.drain(grace.mul_f64(GOODBYES_OF_GRACE).saturating_sub(begun.elapsed())).await;
     }
 
     fn shutdown(&self) -> &Shutdown {

@@ -132,3 +132,43 @@ async fn a_condition_is_tried_once_on_an_event_however_many_have_it() {
     }
     assert_eq!((got, verdicts.tried()), (40, 6), "two conditions, three events");
 }
+
+#[test]
+fn all_are_closed_in_time_and_few_at_once() {
+    let within = Duration::from_secs(5);
+    assert_eq!(pace(10, within).0, 100, "in one go");
+    for count in [10_000, 1_000_000] {
+        let (together, pause) = pace(count, within);
+        let took = pause * u32::try_from(count.div_ceil(together) - 1).unwrap();
+        assert!(took <= within, "{took:?}");
+        assert!(together <= count / 50, "{together}");
+    }
+    assert_eq!(pace(5_000, Duration::ZERO), (5_000, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_told_yet_gets_events_as_before() {
+    let feed = Arc::new(Feed::new(CAPACITY));
+    let mut hear = Vec::new();
+    for _ in 0..250 {
+        let (client, hears) = client(&feed).await;
+        feed.follow(&client);
+        hear.push((client, hears));
+    }
+    let closing = feed.clone();
+    let closing =
+        tokio::spawn(
+            async move { closing.close_by_and_by(CloseReason::Draining, Duration::from_secs(5)).await },
+        );
+    tokio::task::yield_now().await;
+    let closed = |hear: &[(Arc<Client>, TcpStream)]| {
+        hear.iter().filter(|(client, _)| client.link.closing().is_some()).count()
+    };
+    assert_eq!(closed(&hear), 100);
+    publish(&feed, 10);
+    for (_, hears) in hear.iter_mut().filter(|(client, _)| client.link.closing().is_none()) {
+        assert_eq!(heard(hears).await, r#"42["model-event",{"n":10}]"#);
+    }
+    closing.await.unwrap();
+    assert_eq!(closed(&hear), 250);
+}

@@ -10,9 +10,10 @@ use synapse_realtime::{
     link::Pushed,
     outbox::Piece,
     socketio::{
+        application::{Answer, Application, Failure},
         engine::Heartbeat,
-        packet,
-        session::{Answer, Application, Failure, Rules},
+        packet::{self, Arguments, MAIN_NAMESPACE, Subject},
+        session::Rules,
     },
     websocket::frame,
 };
@@ -78,8 +79,8 @@ impl SocketIoClient {
         self.gateway.join(&self.client, self.who()?, &room)
     }
 
-    /// Tells the others in the room of the handshake.
-    fn update_presence(&self, arguments: &[Value]) -> Result<(), Failure> {
+    /// Tells the others in the room of the handshake, with the bytes that are in it.
+    fn update_presence(&self, arguments: Arguments<'_>) -> Result<(), Failure> {
         self.who()?;
         let room = self.presence.as_ref().ok_or_else(|| {
             Failure::new(
@@ -87,12 +88,16 @@ impl SocketIoClient {
                 "name a room of your own or a public one by the handshake's room parameter",
             )
         })?;
-        let presence = arguments.first().unwrap_or(&Value::Null);
-        let frame = Piece::from(frame::text(&packet::event("presence:update", presence)));
+        // Said without a word it is null, as ever.
+        let nothing = [Value::Null];
+        let values = if arguments.values.is_empty() { &nothing } else { arguments.values };
+        let arguments = Arguments { values, ..arguments };
+        let frames = packet::frames(MAIN_NAMESPACE, Subject::Event("presence:update"), arguments);
+        let frames = Piece::from(frames);
         let mut to_flush = Vec::new();
         self.gateway.feed.hub.each_in(room, |other| {
             let is_other = !Arc::ptr_eq(other, &self.client) && other.protocol == Protocol::SocketIo;
-            if is_other && other.link.push(frame.clone()) == Pushed::FlushIt {
+            if is_other && other.link.push(frames.clone()) == Pushed::FlushIt {
                 to_flush.push(other.link.clone());
             }
         });
@@ -173,14 +178,15 @@ impl Application for SocketIoClient {
         self.gateway.feed.follow(&self.client);
     }
 
-    fn event(&mut self, name: &str, arguments: &[Value]) -> Answer<Self::Outcome> {
+    fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Self::Outcome> {
+        let values = arguments.values;
         Answer::Now(match name {
-            "join_user_room" => self.join_user_room(arguments),
-            "join_adventure_room" => self.join_adventure_room(arguments),
+            "join_user_room" => self.join_user_room(values),
+            "join_adventure_room" => self.join_adventure_room(values),
             "presence:update" => self.update_presence(arguments),
-            "subscribe" => self.subscribe(arguments),
-            "unsubscribe" => self.unsubscribe(arguments),
-            "refresh" => return self.refresh(arguments),
+            "subscribe" => self.subscribe(values),
+            "unsubscribe" => self.unsubscribe(values),
+            "refresh" => return self.refresh(values),
             _ => Err(Failure::new("unknown_event", format!("there is no event {:?}", cut(name)))),
         })
     }

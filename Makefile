@@ -6,6 +6,7 @@
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
 #   ROUNDS, ONLY       make bench-publish: how many rounds; this part alone (contest, lone, memory or spool)
 #   UPDATE=1           make bench-instructions: write the baseline anew
+#   PROTOCOL, SUITE    make conformance-server: engine or socket; make conformance: the folder of a suite, checked out
 #   SYNAPSE_TEST_REDIS_SERVER
 #                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
 #   SYNAPSE_TEST_OFFSETS
@@ -81,6 +82,14 @@ test-free-threaded: rust redis ## Tests of the Python module in a CPython withou
 test-e2e: module test-binaries redis postgres influxdb victoria-metrics node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
+conformance-server: rust ## What the protocols' own suites ask for, on port 3000 (PROTOCOL=engine|socket)
+	cargo build --package conformance-server --locked
+	PROTOCOL=$(or $(PROTOCOL),socket) exec $(TARGET_DIR)/debug/conformance-server
+
+conformance: rust node ## Runs a suite that was checked out elsewhere (SUITE=folder with its test-suite)
+	cargo build --package conformance-server --locked
+	PROTOCOL=$(PROTOCOL) .ci/conformance $(TARGET_DIR)/debug/conformance-server '$(SUITE)'
+
 lint-rust: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
@@ -155,7 +164,7 @@ soak: module test-binaries redis influxdb victoria-metrics node clients ## The l
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
-.PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+.PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e conformance-server conformance lint lint-rust lint-python lint-js build wheel binaries release \
 	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed

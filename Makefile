@@ -6,6 +6,8 @@
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
 #   ROUNDS, ONLY       make bench-publish: how many rounds; this part alone (contest, lone, memory or spool)
 #   UPDATE=1           make bench-instructions: write the baseline anew
+#   PROTOCOL, SUITE    make conformance-server: engine or socket; make conformance: the folder of a suite, checked out
+#   TARGET, SECONDS    make fuzz: one of fuzz/fuzz_targets, and for how long (default: 60)
 #   SYNAPSE_TEST_REDIS_SERVER
 #                      the redis-server or valkey-server that tests and benchmarks start (default: redis-server)
 #   SYNAPSE_TEST_OFFSETS
@@ -81,6 +83,23 @@ test-free-threaded: rust redis ## Tests of the Python module in a CPython withou
 test-e2e: module test-binaries redis postgres influxdb victoria-metrics node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
+conformance-server: rust ## What the protocols' own suites ask for, on port 3000 (PROTOCOL=engine|socket)
+	cargo build --package conformance-server --locked
+	PROTOCOL=$(or $(PROTOCOL),socket) exec $(TARGET_DIR)/debug/conformance-server
+
+conformance: rust node ## Runs a suite that was checked out elsewhere (SUITE=folder with its test-suite)
+	cargo build --package conformance-server --locked
+	PROTOCOL=$(PROTOCOL) .ci/conformance $(TARGET_DIR)/debug/conformance-server '$(SUITE)'
+
+# cargo-fuzz needs a nightly compiler.
+fuzz: rust ## Fuzzes a parser (TARGET=decode|engineio|polling|socketio|websocket SECONDS=60)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "error: no nightly compiler: rustup toolchain install nightly"; exit 1; }
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	@test -f 'fuzz/fuzz_targets/$(TARGET).rs' || { echo "error: TARGET is one of:" $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))); exit 1; }
+	mkdir -p fuzz/corpus/$(TARGET)
+	CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- \
+		-max_total_time=$(or $(SECONDS),60) -dict=fuzz/$(TARGET).dict
+
 lint-rust: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
@@ -155,7 +174,7 @@ soak: module test-binaries redis influxdb victoria-metrics node clients ## The l
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
-.PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e lint lint-rust lint-python lint-js build wheel binaries release \
+.PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e conformance-server conformance fuzz lint lint-rust lint-python lint-js build wheel binaries release \
 	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
 
 tools: rust $(VENV)/.installed

@@ -12,7 +12,6 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use serde_json::Value;
 use synapse_realtime::{
     close::CloseReason,
     hub::{Hub, Room},
@@ -187,8 +186,7 @@ impl Feed {
     pub(crate) fn say(
         &self,
         room: &Room,
-        name: &str,
-        data: &Value,
+        frame: impl Fn(Protocol) -> Vec<u8>,
         is_meant: impl Fn(&Arc<Client>) -> bool,
     ) -> usize {
         let frames = [const { OnceCell::new() }; PROTOCOLS];
@@ -198,7 +196,7 @@ impl Feed {
                 return;
             }
             let protocol = client.protocol;
-            let frame = frames[protocol as usize].get_or_init(|| Piece::from(protocol.message(name, data)));
+            let frame = frames[protocol as usize].get_or_init(|| Piece::from(frame(protocol)));
             count += 1;
             if client.link.push(frame.clone()) == Pushed::FlushIt {
                 to_flush.push(client.link.clone());

@@ -14,10 +14,7 @@ use synapse_realtime::{
     hub::Room,
     limits::AddressPermit,
     link::Link,
-    socketio::{
-        polling::Polled,
-        session::{Failure, SocketIo},
-    },
+    socketio::{application::Failure, polling::Polled, session::SocketIo},
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;

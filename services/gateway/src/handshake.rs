@@ -102,7 +102,7 @@ pub(crate) async fn socketio(
 }
 
 /// A session that polls is to change to a WebSocket.
-fn upgrade(gateway: &Arc<Gateway>, session: Arc<Polled>, mut request: Request) -> Response {
+fn upgrade(gateway: &Arc<Gateway>, session: Option<Arc<Polled>>, mut request: Request) -> Response {
     let peer = request.extensions().get::<Peer>().cloned();
     match Handshake::of(&mut request) {
         Ok(handshake) => {

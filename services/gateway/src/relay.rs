@@ -6,9 +6,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use synapse_realtime::{hub::Room, recent::Recent};
+use synapse_realtime::{
+    hub::Room,
+    recent::Recent,
+    socketio::packet::{self, Arguments, MAIN_NAMESPACE, Subject},
+};
 use synapse_rs::{
     Event, Publisher, RedisSettings,
     backoff::Backoff,
@@ -102,11 +108,13 @@ impl Relay {
     }
 
     /// Tells the others in a room: here at once, elsewhere soon.
-    pub(crate) fn tell_presence(&self, room: &Room, data: &Value, from: &Arc<Client>) {
-        self.say_presence(room, data, |client| !Arc::ptr_eq(client, from));
+    pub(crate) fn tell_presence(&self, room: &Room, said: Arguments<'_>, from: &Arc<Client>) {
+        self.say_presence(room, said, |client| !Arc::ptr_eq(client, from));
+        let bytes = said.attachments.iter().map(|bytes| Value::from(STANDARD.encode(bytes)));
         let event = Event::new(PRESENCE)
             .with("room", room.to_string())
-            .with("data", data.clone())
+            .with("data", said.values)
+            .with("bytes", bytes.collect::<Vec<_>>())
             .with("origin", self.origin.as_str());
         if let Err(error) = self.publisher.publish(STREAM, &event) {
             metrics::relayed("failed", 1);
@@ -167,9 +175,16 @@ impl Relay {
         let Some(room) = event.str("room").and_then(|room| Room::named(room).ok()) else { return };
         let data = event.get("data").unwrap_or(&Value::Null);
         match event.name() {
-            GAMIFICATION => metrics::relayed("sent", self.feed.say(&room, GAMIFICATION, data, |_| true)),
+            GAMIFICATION => self.say(&room, GAMIFICATION, data),
             // Ours has been told already.
-            PRESENCE if event.str("origin") != Some(&self.origin) => self.say_presence(&room, data, |_| true),
+            PRESENCE if event.str("origin") != Some(&self.origin) => {
+                let values = data.as_array().map_or(&[][..], Vec::as_slice);
+                let bytes = event.get("bytes").and_then(Value::as_array).into_iter().flatten();
+                let attachments: Option<Vec<_>> =
+                    bytes.map(|text| STANDARD.decode(text.as_str()?).ok().map(Bytes::from)).collect();
+                let Some(attachments) = attachments else { return };
+                self.say_presence(&room, Arguments { values, attachments: &attachments }, |_| true);
+            }
             _ => {}
         }
     }
@@ -189,12 +204,21 @@ impl Relay {
             "data": field("data"),
             "timestamp": field("timestamp"),
         });
-        metrics::relayed("sent", self.feed.say(&room, NOTIFICATION, &shown, |_| true));
+        self.say(&room, NOTIFICATION, &shown);
+    }
+
+    fn say(&self, room: &Room, name: &str, data: &Value) {
+        let count = self.feed.say(room, |protocol| protocol.message(name, data), |_| true);
+        metrics::relayed("sent", count);
     }
 
     /// Presence is a matter of Socket.IO.
-    fn say_presence(&self, room: &Room, data: &Value, is_meant: impl Fn(&Arc<Client>) -> bool) {
-        let is_meant = |client: &Arc<Client>| client.protocol == Protocol::SocketIo && is_meant(client);
-        metrics::relayed("sent", self.feed.say(room, PRESENCE, data, is_meant));
+    fn say_presence(&self, room: &Room, said: Arguments<'_>, is_meant: impl Fn(&Arc<Client>) -> bool) {
+        let count = self.feed.say(
+            room,
+            |_| packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), said),
+            |client| client.protocol == Protocol::SocketIo && is_meant(client),
+        );
+        metrics::relayed("sent", count);
     }
 }

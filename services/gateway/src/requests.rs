@@ -1,7 +1,7 @@
 //! What clients may write in their requests, whatever protocol carries them.
 
 use serde_json::Value;
-use synapse_realtime::socketio::session::Failure;
+use synapse_realtime::socketio::application::Failure;
 use synapse_rs::Filter;
 
 use crate::streams::{Stream, StreamSet};

@@ -8,9 +8,10 @@ use synapse_realtime::{
     driver::Work,
     hub::Room,
     socketio::{
+        application::{Answer, Application, Failure},
         engine::Heartbeat,
-        packet,
-        session::{Answer, Application, Failure, Rules},
+        packet::{self, Arguments},
+        session::Rules,
     },
     websocket::frame,
 };
@@ -75,8 +76,8 @@ impl SocketIoClient {
         self.gateway.join(&self.client, self.who()?, &room)
     }
 
-    /// Tells the others in the room of the handshake.
-    fn update_presence(&self, arguments: &[Value]) -> Result<(), Failure> {
+    /// Tells the others in the room of the handshake, with the bytes that are in it.
+    fn update_presence(&self, arguments: Arguments<'_>) -> Result<(), Failure> {
         self.who()?;
         let room = self.presence.as_ref().ok_or_else(|| {
             Failure::new(
@@ -84,8 +85,10 @@ impl SocketIoClient {
                 "name a room of your own or a public one by the handshake's room parameter",
             )
         })?;
-        let presence = arguments.first().unwrap_or(&Value::Null);
-        self.gateway.relay.tell_presence(room, presence, &self.client);
+        // Said without a word it is null, as ever.
+        let nothing = [Value::Null];
+        let values = if arguments.values.is_empty() { &nothing } else { arguments.values };
+        self.gateway.relay.tell_presence(room, Arguments { values, ..arguments }, &self.client);
         Ok(())
     }
 
@@ -160,14 +163,15 @@ impl Application for SocketIoClient {
         self.gateway.feed.follow(&self.client);
     }
 
-    fn event(&mut self, name: &str, arguments: &[Value]) -> Answer<Self::Outcome> {
+    fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Self::Outcome> {
+        let values = arguments.values;
         Answer::Now(match name {
-            "join_user_room" => self.join_user_room(arguments),
-            "join_adventure_room" => self.join_adventure_room(arguments),
+            "join_user_room" => self.join_user_room(values),
+            "join_adventure_room" => self.join_adventure_room(values),
             "presence:update" => self.update_presence(arguments),
-            "subscribe" => self.subscribe(arguments),
-            "unsubscribe" => self.unsubscribe(arguments),
-            "refresh" => return self.refresh(arguments),
+            "subscribe" => self.subscribe(values),
+            "unsubscribe" => self.unsubscribe(values),
+            "refresh" => return self.refresh(values),
             _ => Err(Failure::new("unknown_event", format!("there is no event {:?}", cut(name)))),
         })
     }

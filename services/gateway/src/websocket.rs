@@ -7,7 +7,7 @@ use synapse_chassis::identity::Refusal;
 use synapse_realtime::{
     close::CloseReason,
     driver::{Next, Session},
-    socketio::session::Failure,
+    socketio::application::Failure,
     websocket::frame::{self, OpCode},
 };
 use synapse_rs::stream::StreamError;

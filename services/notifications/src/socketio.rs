@@ -8,8 +8,8 @@ use synapse_realtime::{
     driver::Work,
     hub::Room,
     socketio::{
-        packet,
-        session::{Answer, Application, Failure},
+        application::{Answer, Application, Failure},
+        packet::{self, Arguments},
     },
     websocket::frame,
 };
@@ -195,7 +195,8 @@ impl Application for SocketIoClient {
         }
     }
 
-    fn event(&mut self, name: &str, arguments: &[Value]) -> Answer<Outcome> {
+    fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Outcome> {
+        let arguments = arguments.values;
         match name {
             "authenticate" => {
                 let mut claim = match arguments.first() {

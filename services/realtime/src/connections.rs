@@ -7,11 +7,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     close::CloseReason,
-    driver::{Ending, Intake},
+    driver::{Ending, Intake, turn_away},
     limits::{AddressLimit, AddressPermit},
     link::Link,
     socketio::{
-        polling::{Polled, Sessions},
+        polling::{Known, Polled, Sessions},
         session::new_sid,
     },
     websocket::handshake::Upgrade,
@@ -122,18 +122,21 @@ impl Connections {
         polled
     }
 
-    /// The session that polls by this id.
-    pub fn polled(&self, sid: &str) -> Option<Arc<Polled>> {
+    /// The session by this id that polls, or did.
+    pub(crate) fn polled(&self, sid: &str) -> Option<Known> {
         self.polled.find(sid)
     }
 
     /// Has a session that polls change to a WebSocket, once its handshake has been answered; holds `place` as long as the socket.
-    pub fn upgrade<P: Send + 'static>(&self, polled: Arc<Polled>, upgrade: Upgrade, place: P) {
+    /// Without a session, whose client has changed already, the socket is closed.
+    pub fn upgrade<P: Send + 'static>(&self, polled: Option<Arc<Polled>>, upgrade: Upgrade, place: P) {
         let (limits, cut) = (self.limits, self.cut.clone());
         self.running.spawn(async move {
             let changing = timeout(limits.connect_timeout, async {
-                if let Some(opened) = upgrade.open().await {
-                    polled.upgrade(opened, limits.max_message_bytes, Box::new(place)).await;
+                let Some(opened) = upgrade.open().await else { return };
+                match polled {
+                    Some(polled) => polled.upgrade(opened, limits.max_message_bytes, Box::new(place)).await,
+                    None => turn_away(opened.socket).await,
                 }
             });
             // A session whose change takes too long goes on polling.

@@ -7,6 +7,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     io::Interest,
+    net::TcpStream,
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
@@ -97,8 +98,8 @@ pub struct Intake {
     rate: RateLimit,
     /// What requests bring, while the client polls.
     requests: Option<Box<Requests>>,
-    /// What is held for a socket that took the place of requests.
-    place: Option<Place>,
+    /// What is held for a socket that took the place of requests, and has the session known.
+    place: Option<Box<(Place, Registered)>>,
 }
 
 /// What the requests of a client that polls have brought.
@@ -109,8 +110,8 @@ struct Requests {
     messages: std::vec::IntoIter<Message>,
     /// Told when all messages have been read.
     answer: Option<oneshot::Sender<()>>,
-    /// The session is found by its id as long as this is there.
-    _registered: Registered,
+    /// The session is known by its id as long as this is there.
+    registered: Registered,
 }
 
 impl Intake {
@@ -140,7 +141,7 @@ impl Intake {
             deliveries,
             messages: Vec::new().into_iter(),
             answer: None,
-            _registered: registered,
+            registered,
         };
         let intake = Self::new(max_message_bytes, per_second, &[]);
         Self { requests: Some(Box::new(requests)), ..intake }
@@ -168,6 +169,14 @@ impl Intake {
         let _ = answer.map(|answer| answer.send(()));
     }
 
+    /// How long a client that polls is given to come for the last frames. One whose own request is refused for this
+    /// reason hears of it by that, and one that does not answer pings is not there.
+    fn patience(&self, reason: CloseReason) -> Option<Duration> {
+        let Requests { registered, .. } = self.requests.as_deref()?;
+        let hears = registered.is_polled() || !(registered.is_posted() || reason == CloseReason::PingTimeout);
+        Some(if hears { GOODBYE } else { Duration::ZERO })
+    }
+
     /// What the next request brings; for ever if there will be none.
     async fn delivered(&mut self) -> Delivery {
         let delivery = match &mut self.requests {
@@ -190,9 +199,12 @@ impl Intake {
             }
             Delivery::Socket(socket, decoder, place) => {
                 self.decoder = decoder;
-                self.requests = None;
-                self.place = Some(place);
+                // Before its requests learn of it.
                 link.attach(socket);
+                if let Some(mut requests) = self.requests.take() {
+                    requests.registered.changed();
+                    self.place = Some(Box::new((place, requests.registered)));
+                }
             }
         }
     }
@@ -213,7 +225,7 @@ pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: In
             let mut last = session.farewell(reason);
             last.extend(frame::close(reason.code(), reason.name()));
             let patience = if reason == CloseReason::SlowClient { SLOW_GOODBYE } else { GOODBYE };
-            say_goodbye(link, last, patience).await;
+            say_goodbye(link, last, intake.patience(reason).unwrap_or(patience)).await;
         }
         Ending::ClientClosed => {
             intake.answer();
@@ -356,6 +368,12 @@ async fn running<T>(work: &mut Option<Work<T>>) -> T {
     };
     *work = None;
     outcome
+}
+
+/// Closes a socket that belongs to no session.
+pub(crate) async fn turn_away(socket: TcpStream) {
+    let reason = CloseReason::ProtocolError;
+    say_goodbye(&Link::new(socket, 0), frame::close(reason.code(), reason.name()), GOODBYE).await;
 }
 
 /// Sends the last frames and waits, not for long, until the client has closed its side too: a

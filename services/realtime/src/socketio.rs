@@ -2,11 +2,14 @@
 //!
 //! [`engine`] has the packets of Engine.IO, [`packet`] those of Socket.IO that travel in them, and
 //! [`session`] what is said when: the handshakes of both, heartbeats, acknowledgements. What events
-//! mean is up to the [`session::Application`]. [`polling`] is the transport by plain requests, and the way from there to
+//! mean is up to the [`application::Application`]. [`polling`] is the transport by plain requests, and the way from there to
 //! WebSocket.
 
+pub mod application;
 pub mod engine;
 pub mod packet;
+#[doc(hidden)]
+pub mod payload;
 pub mod polling;
 pub mod requests;
 pub mod session;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
+use tokio::time::Instant;
+
+use crate::close::CloseReason;
 
 /// The version of the protocol, the query parameter `EIO`.
 pub const VERSION: &str = "4";
@@ -50,6 +53,9 @@ pub const NOOP: &str = "6";
 /// The end of the session.
 pub const CLOSE: &str = "1";
 
+/// A timer that is later than this was not merely late: the process stood still, and clients with it.
+const LATENESS: Duration = Duration::from_millis(20);
+
 /// How often a connection is asked whether it lives, and what it may send.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
@@ -57,6 +63,50 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// Time for the answer.
     pub timeout: Duration,
+}
+
+/// The heartbeat of one session.
+#[derive(Clone, Copy, Debug)]
+pub struct Heart {
+    rules: Heartbeat,
+    ping_at: Instant,
+    /// When the ping that is not answered yet was sent.
+    pinged_at: Option<Instant>,
+    /// By when it is to be answered.
+    answer_by: Instant,
+}
+
+impl Heart {
+    /// That of a session that opens now.
+    pub fn new(rules: Heartbeat, now: Instant) -> Self {
+        Self { rules, ping_at: now + rules.interval, pinged_at: None, answer_by: now }
+    }
+
+    /// When the ping must be answered, or the next be sent, which may be wanted earlier.
+    pub fn due(&self, wanted: Option<Instant>) -> Instant {
+        match self.pinged_at {
+            Some(_) => self.answer_by,
+            None => wanted.map_or(self.ping_at, |wanted| wanted.min(self.ping_at)),
+        }
+    }
+
+    /// It is due: a ping is to be sent, or the last one was not answered.
+    pub fn beat(&mut self, now: Instant) -> Result<(), CloseReason> {
+        if self.pinged_at.is_some() {
+            return Err(CloseReason::PingTimeout);
+        }
+        // Counted from when the ping was due: that a timer is late must not add to what the client was promised.
+        let is_on_time = (self.ping_at..self.ping_at + LATENESS).contains(&now);
+        self.answer_by = if is_on_time { self.ping_at } else { now } + self.rules.timeout;
+        self.pinged_at = Some(now);
+        self.ping_at = now + self.rules.interval;
+        Ok(())
+    }
+
+    /// A pong has come; how long it took, if one was awaited.
+    pub fn answered(&mut self) -> Option<Duration> {
+        self.pinged_at.take().map(|sent| sent.elapsed())
+    }
 }
 
 /// The answer to a ping.
@@ -144,6 +194,24 @@ mod tests {
         for foreign in ["", "0{}", "7", "ä"] {
             assert_eq!(Packet::parse(foreign), None, "{foreign:?}");
         }
+    }
+
+    #[test]
+    fn late_timers_do_not_add_up_but_a_process_that_stood_still_gives_the_whole_time() {
+        let rules = Heartbeat { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) };
+        let opened = Instant::now();
+        for (late, counted) in [(0, 0), (2, 0), (500, 500)] {
+            let mut heart = Heart::new(rules, opened);
+            let due = heart.due(None);
+            assert_eq!(due, opened + rules.interval);
+            heart.beat(due + Duration::from_millis(late)).unwrap();
+            assert_eq!(heart.due(None), due + Duration::from_millis(counted) + rules.timeout, "{late} ms");
+            assert_eq!(heart.beat(heart.due(None)), Err(CloseReason::PingTimeout));
+        }
+        let mut early = Heart::new(rules, opened);
+        assert_eq!(early.due(Some(opened)), opened);
+        early.beat(opened).unwrap();
+        assert_eq!(early.due(None), opened + rules.timeout);
     }
 
     #[test]

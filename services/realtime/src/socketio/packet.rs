@@ -2,12 +2,18 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use serde_json::Value;
+
+use crate::websocket::frame::{self, OpCode};
 
 /// The most binary attachments that are waited for.
 pub const MAX_ATTACHMENTS: u32 = 16;
 /// The namespace that needs no name.
 pub const MAIN_NAMESPACE: &str = "/";
+/// Marks an object that stands for an attachment, whose number is in [`PLACE`].
+const PLACEHOLDER: &str = "_placeholder";
+const PLACE: &str = "num";
 
 /// What a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +107,21 @@ impl<'a> Packet<'a> {
         Some((name.as_str()?, arguments))
     }
 
+    /// Whether every placeholder in it stands for one of its attachments.
+    pub fn has_its_attachments(&self) -> bool {
+        fn within(value: &Value, count: u32) -> bool {
+            if is_placeholder(value) {
+                return placed(value).is_some_and(|place| place < count as usize);
+            }
+            match value {
+                Value::Array(values) => values.iter().all(|value| within(value, count)),
+                Value::Object(fields) => fields.values().all(|value| within(value, count)),
+                _ => true,
+            }
+        }
+        within(&self.data, self.attachments)
+    }
+
     fn fits(&self) -> bool {
         match self.kind {
             Kind::Connect => self.data.is_null() || self.data.is_object(),
@@ -130,12 +151,43 @@ fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
+/// The arguments of an event or an answer. Where one is or has bytes, a placeholder stands for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Arguments<'a> {
+    /// The arguments.
+    pub values: &'a [Value],
+    /// The bytes for which the placeholders in them stand.
+    pub attachments: &'a [Bytes],
+}
+
+impl<'a> Arguments<'a> {
+    /// The bytes for which a part of them stands, if it does.
+    pub fn bytes(&self, value: &Value) -> Option<&'a Bytes> {
+        self.attachments.get(is_placeholder(value).then(|| placed(value))??)
+    }
+}
+
+fn is_placeholder(value: &Value) -> bool {
+    value.get(PLACEHOLDER) == Some(&Value::Bool(true))
+}
+
+fn placed(placeholder: &Value) -> Option<usize> {
+    usize::try_from(placeholder.get(PLACE)?.as_u64()?).ok()
+}
+
 /// What stands before the arguments of an event to the main namespace, Engine.IO's type included.
 pub const EVENT_PREFIX: &str = "42";
 
-/// The message that admits to the main namespace.
-pub fn connected(sid: &str) -> String {
-    format!("40{}", serde_json::json!({ "sid": sid }))
+/// The message that admits to a namespace.
+pub fn connected(namespace: &str, sid: &str) -> String {
+    about(namespace, "40", &serde_json::json!({ "sid": sid }))
+}
+
+fn about(namespace: &str, kind: &str, rest: &dyn std::fmt::Display) -> String {
+    match namespace {
+        MAIN_NAMESPACE => format!("{kind}{rest}"),
+        namespace => format!("{kind}{namespace},{rest}"),
+    }
 }
 
 /// The message that refuses a namespace; `code` is for programs.
@@ -144,13 +196,7 @@ pub fn refused(namespace: &str, message: &str, code: Option<&str>) -> String {
     if let Some(code) = code {
         error["data"] = serde_json::json!({ "code": code, "message": message });
     }
-    let mut text = String::from("44");
-    if namespace != MAIN_NAMESPACE {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{namespace},");
-    }
-    let _ = write!(text, "{error}");
-    text
+    about(namespace, "44", &error)
 }
 
 /// An event with one argument.
@@ -163,8 +209,46 @@ pub fn ack(number: u64, argument: &Value) -> String {
     format!("43{number}[{argument}]")
 }
 
-/// The message that ends the main namespace and tells the stock client to stay away.
-pub const DISCONNECT: &str = "41";
+/// What has arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// An event, by its name.
+    Event(&'a str),
+    /// The answer to an event that asked for one, by its number.
+    Ack(u64),
+}
+
+/// A packet with any arguments as WebSocket frames: its text, and one for each attachment.
+pub fn frames(namespace: &str, subject: Subject<'_>, arguments: Arguments<'_>) -> Vec<u8> {
+    let (kind, binary_kind) = match subject {
+        Subject::Event(_) => ("42", "45"),
+        Subject::Ack(_) => ("43", "46"),
+    };
+    let mut rest = String::new();
+    // Writing to a string can't fail.
+    let _ = match subject {
+        Subject::Event(name) => write!(rest, "[{}", Value::from(name)),
+        Subject::Ack(number) => write!(rest, "{number}["),
+    };
+    for (place, value) in arguments.values.iter().enumerate() {
+        let comma = place > 0 || matches!(subject, Subject::Event(_));
+        let _ = write!(rest, "{}{value}", if comma { "," } else { "" });
+    }
+    rest.push(']');
+    let mut frames = match arguments.attachments.len() {
+        0 => frame::text(&about(namespace, kind, &rest)),
+        count => frame::text(&about(namespace, &format!("{binary_kind}{count}-"), &rest)),
+    };
+    for attachment in arguments.attachments {
+        frame::push_frame(&mut frames, OpCode::Binary, attachment);
+    }
+    frames
+}
+
+/// The message that ends a namespace and tells the stock client to stay away.
+pub fn disconnect(namespace: &str) -> String {
+    about(namespace, "41", &"")
+}
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parking_lot::Mutex;
 use tokio::{
     io::AsyncWriteExt as _,
@@ -29,23 +28,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    close::{CloseReason, NORMAL_CLOSURE},
+    close::CloseReason,
+    driver::turn_away,
     link::Link,
-    outbox::Outbox,
-    socketio::engine::{self, HandshakeError},
+    socketio::{
+        engine::{self, HandshakeError},
+        payload,
+    },
     websocket::{
         decoder::{Decoder, Message},
-        frame::{self, OpCode},
+        frame,
         handshake::Opened,
     },
 };
 
-/// Between the packets of a payload, by the protocol.
-const SEPARATOR: u8 = 0x1e;
 /// Packets of one payload: python-engineio refuses more.
 const MAX_PACKETS: usize = 16;
-/// Before bytes in base64.
-const BINARY: u8 = b'b';
 /// How long a request waits while a probe runs: the client is to stop polling before it changes transports.
 const WHILE_PROBED: Duration = Duration::from_millis(100);
 const READ_BYTES: usize = 4 << 10;
@@ -62,10 +60,19 @@ pub(crate) enum Delivery {
     Socket(TcpStream, Decoder, Place),
 }
 
-/// The sessions that poll, by their ids. An id is known to its client alone, and stands for it.
+/// The sessions that began by polling, by their ids. An id is known to its client alone, and stands for it.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    by_id: Mutex<HashMap<Box<str>, Arc<Polled>>>,
+    by_id: Mutex<HashMap<Box<str>, Known>>,
+}
+
+/// A session that is there.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// It polls.
+    Polls(Arc<Polled>),
+    /// It has a socket by now.
+    Changed,
 }
 
 /// A session that polls, for its requests.
@@ -80,45 +87,67 @@ pub struct Polled {
     probing: AtomicBool,
 }
 
-/// Ends a session's time as one that polls when dropped.
+/// A session is known as long as this is there.
 #[derive(Debug)]
 pub(crate) struct Registered {
     sessions: Arc<Sessions>,
     id: Box<str>,
-    ended: CancellationToken,
+    /// None once it has a socket.
+    polled: Option<Arc<Polled>>,
 }
 
 impl Sessions {
-    /// Adds a session. It is found until the second is dropped.
+    /// Adds a session. It is known until the second is dropped.
     pub(crate) fn register(
         self: &Arc<Self>,
         id: &str,
         link: Arc<Link>,
         deliveries: mpsc::Sender<Delivery>,
     ) -> (Arc<Polled>, Registered) {
-        let ended = CancellationToken::new();
         let polled = Arc::new(Polled {
             link,
             deliveries,
-            ended: ended.clone(),
+            ended: CancellationToken::new(),
             polling: AtomicBool::new(false),
             posting: AtomicBool::new(false),
             probing: AtomicBool::new(false),
         });
-        self.by_id.lock().insert(id.into(), polled.clone());
-        (polled, Registered { sessions: self.clone(), id: id.into(), ended })
+        self.by_id.lock().insert(id.into(), Known::Polls(polled.clone()));
+        (polled.clone(), Registered { sessions: self.clone(), id: id.into(), polled: Some(polled) })
     }
 
-    /// The session of this id, while it polls.
-    pub(crate) fn find(&self, id: &str) -> Option<Arc<Polled>> {
+    /// The session of this id.
+    pub(crate) fn find(&self, id: &str) -> Option<Known> {
         self.by_id.lock().get(id).cloned()
+    }
+}
+
+impl Registered {
+    /// Its requests end: it has a socket.
+    pub(crate) fn changed(&mut self) {
+        if let Some(polled) = self.polled.take() {
+            self.sessions.by_id.lock().insert(self.id.clone(), Known::Changed);
+            polled.ended.cancel();
+        }
+    }
+
+    /// Whether a `GET` waits.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled.as_ref().is_some_and(|polled| polled.polling.load(Ordering::Acquire))
+    }
+
+    /// Whether a `POST` waits to be answered.
+    pub(crate) fn is_posted(&self) -> bool {
+        self.polled.as_ref().is_some_and(|polled| polled.posting.load(Ordering::Acquire))
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.sessions.by_id.lock().remove(&self.id);
-        self.ended.cancel();
+        if let Some(polled) = self.polled.take() {
+            polled.ended.cancel();
+        }
     }
 }
 
@@ -145,7 +174,7 @@ impl Polled {
             changed.as_mut().enable();
             let taken = self.link.take(MAX_PACKETS);
             if !taken.is_empty() {
-                return Ok(payload(&taken));
+                return Ok(payload::encode(&taken));
             }
             if !self.link.is_polled() {
                 return Ok(engine::NOOP.into());
@@ -163,7 +192,7 @@ impl Polled {
     /// What was sent just before the session ended.
     fn last_payload(&self) -> Result<Vec<u8>, HandshakeError> {
         match self.link.take(MAX_PACKETS) {
-            taken if !taken.is_empty() => Ok(payload(&taken)),
+            taken if !taken.is_empty() => Ok(payload::encode(&taken)),
             _ if !self.link.is_polled() => Ok(engine::NOOP.into()),
             _ => Err(HandshakeError::UnknownSession),
         }
@@ -176,8 +205,8 @@ impl Polled {
     /// Where it is not of the protocol, or comes while another is being read: both end the session.
     pub async fn post(&self, body: &[u8]) -> Result<(), HandshakeError> {
         let _turn = self.turn(&self.posting)?;
-        let Some(messages) = messages(body) else {
-            self.link.close(CloseReason::ProtocolError);
+        let Some(messages) = payload::decode(body) else {
+            self.end(CloseReason::ProtocolError).await;
             return Err(HandshakeError::BadRequest);
         };
         let (answer, answered) = oneshot::channel();
@@ -186,8 +215,15 @@ impl Polled {
     }
 
     /// A body that is too large for the session has come, and ends it.
-    pub fn refuse_body(&self) {
-        self.link.close(CloseReason::MessageTooLarge);
+    pub async fn refuse_body(&self) {
+        let _turn = Turn::take(&self.posting);
+        self.end(CloseReason::MessageTooLarge).await;
+    }
+
+    /// Ends the session; comes back when it has, so that the answer to the request is the last of it.
+    async fn end(&self, reason: CloseReason) {
+        self.link.close(reason);
+        self.ended.cancelled().await;
     }
 
     /// Has a WebSocket take the place of polling, once the client has proved by a probe that it gets through. Where it
@@ -195,14 +231,15 @@ impl Polled {
     ///
     /// Dropped before it is done, for example because it takes too long, the session goes on polling.
     pub(crate) async fn upgrade(&self, opened: Opened, max_message_bytes: usize, place: Place) {
-        let Some(_turn) = Turn::take(&self.probing) else { return };
+        let Some(_turn) = Turn::take(&self.probing) else { return turn_away(opened.socket).await };
         let mut decoder = Decoder::new(max_message_bytes);
         decoder.extend(&opened.first_bytes);
         let mut socket = opened.socket;
-        if self.probe(&mut socket, &mut decoder).await.is_some() {
-            // A session that has ended meanwhile takes its socket with it.
-            let _ = self.deliver(Delivery::Socket(socket, decoder, place)).await;
+        if self.probe(&mut socket, &mut decoder).await.is_none() {
+            return turn_away(socket).await;
         }
+        // A session that has ended meanwhile takes its socket with it.
+        let _ = self.deliver(Delivery::Socket(socket, decoder, place)).await;
     }
 
     /// `2probe` is answered by `3probe`; `5` then ends polling.
@@ -293,51 +330,3 @@ async fn read_some(socket: &TcpStream, decoder: &mut Decoder) -> Option<()> {
         Err(_) => None,
     }
 }
-
-/// The frames that wait as one payload.
-fn payload(waiting: &Outbox) -> Vec<u8> {
-    let mut payload = Vec::with_capacity(waiting.bytes());
-    for (opcode, content) in waiting.frames().filter_map(frame::opened) {
-        let is_first = payload.is_empty();
-        let begin = |payload: &mut Vec<u8>| {
-            if !is_first {
-                payload.push(SEPARATOR);
-            }
-        };
-        match opcode {
-            OpCode::Text => {
-                begin(&mut payload);
-                payload.extend_from_slice(content);
-            }
-            OpCode::Binary => {
-                begin(&mut payload);
-                payload.push(BINARY);
-                payload.extend_from_slice(STANDARD.encode(content).as_bytes());
-            }
-            OpCode::Close => {
-                begin(&mut payload);
-                // A client that leaves is not told to.
-                let leaves = content.starts_with(&NORMAL_CLOSURE.to_be_bytes());
-                payload.extend_from_slice(if leaves { engine::NOOP } else { engine::CLOSE }.as_bytes());
-            }
-            OpCode::Continuation | OpCode::Ping | OpCode::Pong => {}
-        }
-    }
-    payload
-}
-
-/// The messages of a payload; `None` if it is not one.
-fn messages(payload: &[u8]) -> Option<Vec<Message>> {
-    let payload = std::str::from_utf8(payload).ok()?;
-    let packets = payload.split(char::from(SEPARATOR));
-    packets
-        .map(|packet| match packet.as_bytes() {
-            [] => None,
-            [BINARY, content @ ..] => STANDARD.decode(content).ok().map(Message::Binary),
-            _ => Some(Message::Text(packet.to_owned())),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests;

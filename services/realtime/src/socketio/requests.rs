@@ -9,7 +9,7 @@ use hyper::body::Body;
 
 use super::{
     engine::{self, HandshakeError},
-    polling::Polled,
+    polling::{Known, Polled},
 };
 use crate::connections::Connections;
 
@@ -31,8 +31,8 @@ pub enum Asked {
     WebSocket,
     /// A session that polls.
     Polling,
-    /// A WebSocket in place of polling.
-    Upgrade(Arc<Polled>),
+    /// A WebSocket in place of polling; none if the session has one already.
+    Upgrade(Option<Arc<Polled>>),
     /// To bring messages to a session that polls, or to take some.
     Poll(Arc<Polled>),
 }
@@ -61,8 +61,12 @@ impl Asked {
                 Some(_) => Ok(Self::Polling),
             };
         };
-        let session = connections.polled(sid).ok_or(HandshakeError::UnknownSession)?;
-        Ok(if over_websocket { Self::Upgrade(session) } else { Self::Poll(session) })
+        match connections.polled(sid).ok_or(HandshakeError::UnknownSession)? {
+            Known::Polls(session) if over_websocket => Ok(Self::Upgrade(Some(session))),
+            Known::Polls(session) => Ok(Self::Poll(session)),
+            Known::Changed if over_websocket => Ok(Self::Upgrade(None)),
+            Known::Changed => Err(HandshakeError::BadRequest),
+        }
     }
 }
 
@@ -77,7 +81,7 @@ where
         Method::POST => match Limited::new(request.into_body(), max_bytes).collect().await {
             Ok(body) => session.post(&body.to_bytes()).await.map(|()| b"ok".to_vec()),
             Err(error) if error.is::<LengthLimitError>() => {
-                session.refuse_body();
+                session.refuse_body().await;
                 return with_status(StatusCode::PAYLOAD_TOO_LARGE, Vec::new());
             }
             Err(_) => Err(HandshakeError::BadRequest),

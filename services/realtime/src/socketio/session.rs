@@ -3,89 +3,28 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
     close::CloseReason,
-    driver::{Next, Session, Work},
+    driver::{Next, Session},
     link::Link,
     socketio::{
-        engine::{self, Heartbeat},
-        packet::{self, Kind, MAIN_NAMESPACE, Packet},
+        application::{Answer, Application, Failure},
+        engine::{self, Heart, Heartbeat},
+        packet::{self, Arguments, Kind, MAIN_NAMESPACE, Packet, Subject},
     },
     websocket::frame,
 };
-
-/// What the events of the main namespace mean.
-pub trait Application: Send {
-    /// What is known of a client once it has been let in.
-    type Admission: Send + 'static;
-    /// What comes of an event that takes a while.
-    type Outcome: Send + 'static;
-
-    /// A client asks to be let in, with what it gave as `auth`.
-    fn connect(&mut self, auth: Value) -> Work<Result<Self::Admission, Failure>>;
-
-    /// The client has been let in; it knows itself by `sid`.
-    fn connected(&mut self, sid: &str, admission: Self::Admission);
-
-    /// An event has come.
-    fn event(&mut self, name: &str, arguments: &[Value]) -> Answer<Self::Outcome>;
-
-    /// An event that took a while has been worked on.
-    fn finished(&mut self, outcome: Self::Outcome) -> Result<(), Failure>;
-
-    /// The client has left the namespace, or the connection has ended. May be called more than once.
-    fn disconnected(&mut self);
-
-    /// When the client's right to be here ends.
-    fn expires_at(&self) -> Option<Instant>;
-
-    /// By when it wants a ping to be sent, if before the next one is due: the answer proves that the client has got what
-    /// was sent before. Looked at after each message and each [`Link::nudge`].
-    fn ping_by(&self) -> Option<Instant> {
-        None
-    }
-
-    /// A ping goes out, behind all that was sent so far.
-    fn pinged(&mut self) {}
-
-    /// A ping has been answered.
-    fn ponged(&mut self, after: Duration);
-}
-
-/// What becomes of an event.
-pub enum Answer<T> {
-    /// It is done, or refused.
-    Now(Result<(), Failure>),
-    /// This has to be done first.
-    Later(Work<T>),
-}
-
-/// Why something a client asked for is not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// For programs.
-    pub code: &'static str,
-    /// For people.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure by its code and message.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
 
 /// How a session is held.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// When pings are sent and must be answered.
     pub heartbeat: Heartbeat,
-    /// The largest message the client may send, in bytes.
+    /// The largest message the client may send, in bytes, its attachments included.
     pub max_payload: usize,
     /// How long a client may take to ask to be let in.
     pub connect_timeout: Duration,
@@ -96,34 +35,49 @@ pub struct SocketIo<A: Application> {
     link: Arc<Link>,
     /// Engine.IO's id of it, which the client's requests give while it polls.
     sid: Box<str>,
-    application: A,
     rules: Rules,
-    state: State,
-    ping_at: Instant,
-    /// When the ping that is not answered yet was sent.
-    pinged_at: Option<Instant>,
-    /// A packet that waits for its binary arguments, and for how many.
-    incomplete: Option<(Box<str>, u32)>,
+    heart: Heart,
+    main: Seat<A>,
+    /// In the namespaces beside the main one.
+    others: Vec<(Box<str>, Seat<A>)>,
+    /// While the client is in no namespace: by when it is to be in one.
+    enter_by: Instant,
+    incomplete: Option<Box<Incomplete>>,
 }
 
-#[derive(Debug)]
+/// A client in a namespace.
+struct Seat<A> {
+    application: A,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Not in the namespace; to be there by then.
-    Outside {
-        until: Instant,
-    },
+    Outside,
     /// Being let in.
     Entering,
     Inside,
 }
 
+/// A packet some of whose attachments are still to come. Kept as text: its size is what is bounded.
+struct Incomplete {
+    text: Box<str>,
+    missing: u32,
+    attachments: Vec<Bytes>,
+    bytes: usize,
+}
+
 /// What comes of a session's work.
 pub enum Outcome<A: Application> {
     /// Whether a client is let in.
-    Admission(Result<A::Admission, Failure>),
+    Admission(Place, Result<A::Admission, Failure>),
     /// What comes of an event, and the number its answer is known by.
-    Event(Option<u64>, A::Outcome),
+    Event(Place, Option<u64>, A::Outcome),
 }
+
+/// Which namespace: `None` for the main one, or the place among the others. It stays the same while work is done, for
+/// nothing is read meanwhile.
+type Place = Option<usize>;
 
 impl<A: Application> SocketIo<A> {
     /// A session about to open, known by [`Intake::sid`](crate::driver::Intake::sid).
@@ -132,11 +86,11 @@ impl<A: Application> SocketIo<A> {
         Self {
             link,
             sid,
-            application,
             rules,
-            state: State::Outside { until: now + rules.connect_timeout },
-            ping_at: now + rules.heartbeat.interval,
-            pinged_at: None,
+            heart: Heart::new(rules.heartbeat, now),
+            main: Seat { application, state: State::Outside },
+            others: Vec::new(),
+            enter_by: now + rules.connect_timeout,
             incomplete: None,
         }
     }
@@ -145,31 +99,50 @@ impl<A: Application> SocketIo<A> {
         self.link.send(frame::text(message));
     }
 
-    fn packet(&mut self, text: &str) -> Result<Next<Outcome<A>>, CloseReason> {
-        let packet = Packet::parse(text).map_err(|error| {
-            tracing::debug!(%error, "a Socket.IO client sent what can't be read");
-            CloseReason::ProtocolError
-        })?;
-        if packet.namespace != MAIN_NAMESPACE {
-            return self.foreign(&packet);
+    fn place_of(&self, namespace: &str) -> Option<Place> {
+        match namespace {
+            MAIN_NAMESPACE => Some(None),
+            other => self.others.iter().position(|(name, _)| **name == *other).map(Some),
         }
-        match (packet.kind, &self.state) {
-            (Kind::Connect, State::Outside { .. }) => {
-                self.state = State::Entering;
-                let admission = self.application.connect(packet.data);
-                Ok(Next::Await(Box::pin(async { Outcome::Admission(admission.await) })))
+    }
+
+    fn seat(&mut self, place: Place) -> (&str, &mut Seat<A>) {
+        match place {
+            None => (MAIN_NAMESPACE, &mut self.main),
+            Some(place) => {
+                let (name, seat) = &mut self.others[place];
+                (name, seat)
             }
-            (Kind::Event, State::Inside) => Ok(self.event(&packet)),
+        }
+    }
+
+    fn applications(&self) -> impl Iterator<Item = &A> {
+        std::iter::once(&self.main.application).chain(self.others.iter().map(|(_, seat)| &seat.application))
+    }
+
+    fn applications_mut(&mut self) -> impl Iterator<Item = &mut A> {
+        std::iter::once(&mut self.main.application)
+            .chain(self.others.iter_mut().map(|(_, seat)| &mut seat.application))
+    }
+
+    fn packet(&mut self, text: &str) -> Result<Next<Outcome<A>>, CloseReason> {
+        let packet = parse(text)?;
+        let Some(place) = self.place_of(packet.namespace) else { return self.elsewhere(packet) };
+        match (packet.kind, self.seat(place).1.state) {
+            (Kind::Connect, State::Outside) => Ok(self.enter(place, packet)),
+            (Kind::Event, State::Inside) => Ok(self.event(place, &packet, &[])),
             (Kind::BinaryEvent | Kind::BinaryAck, State::Inside) => {
-                if packet.attachments > 0 {
-                    self.incomplete = Some((text.into(), packet.attachments));
-                    return Ok(Next::Read);
+                if packet.attachments == 0 {
+                    return self.complete(&packet, &[]);
                 }
-                Ok(self.event(&packet))
+                let (missing, bytes) = (packet.attachments, text.len());
+                let attachments = Vec::new();
+                self.incomplete =
+                    Some(Box::new(Incomplete { text: text.into(), missing, attachments, bytes }));
+                Ok(Next::Read)
             }
             (Kind::Disconnect, State::Inside) => {
-                self.application.disconnected();
-                self.state = State::Outside { until: Instant::now() + self.rules.connect_timeout };
+                self.leave(place);
                 Ok(Next::Read)
             }
             // We never ask for an answer.
@@ -178,69 +151,129 @@ impl<A: Application> SocketIo<A> {
         }
     }
 
-    /// There is but one namespace.
-    fn foreign(&self, packet: &Packet<'_>) -> Result<Next<Outcome<A>>, CloseReason> {
+    /// In a namespace where the client is not.
+    fn elsewhere(&mut self, packet: Packet<'_>) -> Result<Next<Outcome<A>>, CloseReason> {
         match packet.kind {
             Kind::Connect => {
-                self.say(&packet::refused(packet.namespace, "Invalid namespace", None));
-                Ok(Next::Read)
+                let Some(application) = self.main.application.beside(packet.namespace) else {
+                    self.say(&packet::refused(packet.namespace, "Invalid namespace", None));
+                    return Ok(Next::Read);
+                };
+                self.others.push((packet.namespace.into(), Seat { application, state: State::Outside }));
+                Ok(self.enter(Some(self.others.len() - 1), packet))
             }
             Kind::Disconnect => Ok(Next::Read),
             _ => Err(CloseReason::ProtocolError),
         }
     }
 
-    fn event(&mut self, packet: &Packet<'_>) -> Next<Outcome<A>> {
-        let Some((name, arguments)) = packet.event() else { return Next::Read };
-        if packet.kind == Kind::BinaryAck {
-            return Next::Read;
-        }
-        let ack = packet.ack;
-        match self.application.event(name, arguments) {
-            Answer::Now(result) => {
-                self.answer(ack, result);
-                Next::Read
-            }
-            Answer::Later(work) => Next::Await(Box::pin(async move { Outcome::Event(ack, work.await) })),
-        }
+    fn enter(&mut self, place: Place, packet: Packet<'_>) -> Next<Outcome<A>> {
+        let (_, seat) = self.seat(place);
+        seat.state = State::Entering;
+        let admission = seat.application.connect(packet.data);
+        Next::Await(Box::pin(async move { Outcome::Admission(place, admission.await) }))
     }
 
-    fn answer(&self, ack: Option<u64>, result: Result<(), Failure>) {
-        let Some(number) = ack else {
-            if let Err(failure) = result {
-                tracing::debug!(%failure, "a Socket.IO event is refused");
-            }
-            return;
-        };
-        let argument = match result {
-            Ok(()) => json!({ "ok": true }),
-            Err(Failure { code, message }) => json!({ "error": { "code": code, "message": message } }),
-        };
-        self.say(&packet::ack(number, &argument));
-    }
-
-    fn admit(&mut self, admission: Result<A::Admission, Failure>) {
+    fn admit(&mut self, place: Place, admission: Result<A::Admission, Failure>) {
         match admission {
             Ok(admission) => {
                 let sid = new_sid();
-                self.state = State::Inside;
-                self.say(&packet::connected(&sid));
-                self.application.connected(&sid, admission);
+                let link = self.link.clone();
+                let (namespace, seat) = self.seat(place);
+                seat.state = State::Inside;
+                link.send(frame::text(&packet::connected(namespace, &sid)));
+                seat.application.connected(&sid, admission);
             }
             Err(Failure { code, message }) => {
-                self.state = State::Outside { until: Instant::now() + self.rules.connect_timeout };
-                self.say(&packet::refused(MAIN_NAMESPACE, &message, Some(code)));
+                let refused = packet::refused(self.seat(place).0, &message, Some(code));
+                self.leave(place);
+                self.say(&refused);
             }
         }
     }
 
-    /// When the ping must be answered, or the next be sent.
-    fn heartbeat_due(&self) -> Instant {
-        match self.pinged_at {
-            Some(sent) => sent + self.rules.heartbeat.timeout,
-            None => self.application.ping_by().map_or(self.ping_at, |wanted| wanted.min(self.ping_at)),
+    /// The client is in this namespace no longer; if in none, it has the time again to enter one.
+    fn leave(&mut self, place: Place) {
+        match place {
+            None => {
+                if self.main.state == State::Inside {
+                    self.main.application.disconnected();
+                }
+                self.main.state = State::Outside;
+            }
+            Some(place) => self.others.remove(place).1.application.disconnected(),
+        }
+        self.enter_by = Instant::now() + self.rules.connect_timeout;
+    }
+
+    fn is_outside(&self) -> bool {
+        self.main.state == State::Outside && self.others.is_empty()
+    }
+
+    /// A packet with all its attachments.
+    fn complete(
+        &mut self,
+        packet: &Packet<'_>,
+        attachments: &[Bytes],
+    ) -> Result<Next<Outcome<A>>, CloseReason> {
+        if !packet.has_its_attachments() {
+            return Err(CloseReason::ProtocolError);
+        }
+        match self.place_of(packet.namespace) {
+            Some(place) if packet.kind == Kind::BinaryEvent => Ok(self.event(place, packet, attachments)),
+            // We never ask for an answer.
+            _ => Ok(Next::Read),
         }
     }
+
+    fn event(&mut self, place: Place, packet: &Packet<'_>, attachments: &[Bytes]) -> Next<Outcome<A>> {
+        let Some((name, values)) = packet.event() else { return Next::Read };
+        let ack = packet.ack;
+        match self.seat(place).1.application.event(name, Arguments { values, attachments }) {
+            Answer::Now(result) => self.answer(place, ack, result),
+            Answer::With(values, attachments) => {
+                let arguments = Arguments { values: &values, attachments: &attachments };
+                self.answer_with(place, ack, arguments);
+            }
+            Answer::Later(work) => {
+                return Next::Await(Box::pin(async move { Outcome::Event(place, ack, work.await) }));
+            }
+        }
+        Next::Read
+    }
+
+    fn answer(&mut self, place: Place, ack: Option<u64>, result: Result<(), Failure>) {
+        if let (None, Err(failure)) = (ack, &result) {
+            tracing::debug!(%failure, "a Socket.IO event is refused");
+        }
+        let value = match result {
+            Ok(()) => json!({ "ok": true }),
+            Err(Failure { code, message }) => json!({ "error": { "code": code, "message": message } }),
+        };
+        self.answer_with(place, ack, Arguments { values: &[value], attachments: &[] });
+    }
+
+    fn answer_with(&mut self, place: Place, ack: Option<u64>, arguments: Arguments<'_>) {
+        if let Some(number) = ack {
+            let frames = packet::frames(self.seat(place).0, Subject::Ack(number), arguments);
+            self.link.send(frames);
+        }
+    }
+
+    fn heartbeat_due(&self) -> Instant {
+        self.heart.due(self.applications().filter_map(Application::ping_by).min())
+    }
+
+    fn expires_at(&self) -> Option<Instant> {
+        self.applications().filter_map(Application::expires_at).min()
+    }
+}
+
+fn parse(text: &str) -> Result<Packet<'_>, CloseReason> {
+    Packet::parse(text).map_err(|error| {
+        tracing::debug!(%error, "a Socket.IO client sent what can't be read");
+        CloseReason::ProtocolError
+    })
 }
 
 impl<A: Application> Session for SocketIo<A> {
@@ -253,14 +286,13 @@ impl<A: Application> Session for SocketIo<A> {
     }
 
     fn text(&mut self, message: &str) -> Result<Next<Self::Outcome>, CloseReason> {
-        if self.incomplete.is_some() {
-            return Err(CloseReason::ProtocolError);
-        }
         match engine::Packet::parse(message).ok_or(CloseReason::ProtocolError)? {
+            // Its attachments come before any other packet; those of Engine.IO may come between.
+            engine::Packet::Message(_) if self.incomplete.is_some() => Err(CloseReason::ProtocolError),
             engine::Packet::Message(text) => self.packet(text),
             engine::Packet::Pong => {
-                if let Some(sent) = self.pinged_at.take() {
-                    self.application.ponged(sent.elapsed());
+                if let Some(after) = self.heart.answered() {
+                    self.applications_mut().for_each(|application| application.ponged(after));
                 }
                 Ok(Next::Read)
             }
@@ -273,74 +305,77 @@ impl<A: Application> Session for SocketIo<A> {
         }
     }
 
-    fn binary(&mut self, _message: &[u8]) -> Result<Next<Self::Outcome>, CloseReason> {
-        // No event of ours takes bytes: they are awaited so that the stream stays in step, not kept.
-        match self.incomplete.take() {
-            None => Err(CloseReason::ProtocolError),
-            Some((text, missing)) if missing > 1 => {
-                self.incomplete = Some((text, missing - 1));
-                Ok(Next::Read)
-            }
-            Some((text, _)) => {
-                let packet = Packet::parse(&text).map_err(|_| CloseReason::ProtocolError)?;
-                Ok(self.event(&packet))
-            }
+    fn binary(&mut self, message: &[u8]) -> Result<Next<Self::Outcome>, CloseReason> {
+        let mut incomplete = self.incomplete.take().ok_or(CloseReason::ProtocolError)?;
+        incomplete.bytes += message.len();
+        if incomplete.bytes > self.rules.max_payload {
+            return Err(CloseReason::MessageTooLarge);
         }
+        incomplete.attachments.push(Bytes::copy_from_slice(message));
+        incomplete.missing -= 1;
+        if incomplete.missing > 0 {
+            self.incomplete = Some(incomplete);
+            return Ok(Next::Read);
+        }
+        self.complete(&parse(&incomplete.text)?, &incomplete.attachments)
     }
 
     fn finished(&mut self, outcome: Self::Outcome) -> Result<Next<Self::Outcome>, CloseReason> {
         match outcome {
-            Outcome::Admission(admission) => self.admit(admission),
-            Outcome::Event(ack, outcome) => {
-                let result = self.application.finished(outcome);
-                self.answer(ack, result);
+            Outcome::Admission(place, admission) => self.admit(place, admission),
+            Outcome::Event(place, ack, outcome) => {
+                let result = self.seat(place).1.application.finished(outcome);
+                self.answer(place, ack, result);
             }
         }
         Ok(Next::Read)
     }
 
     fn deadline(&self) -> Instant {
-        let due = match self.state {
-            State::Outside { until } => self.heartbeat_due().min(until),
-            State::Entering | State::Inside => self.heartbeat_due(),
-        };
-        self.application.expires_at().map_or(due, |expiry| due.min(expiry))
+        let due = self.heartbeat_due();
+        let due = if self.is_outside() { due.min(self.enter_by) } else { due };
+        self.expires_at().map_or(due, |expiry| due.min(expiry))
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), CloseReason> {
-        if self.application.expires_at().is_some_and(|expiry| expiry <= now) {
+        if self.expires_at().is_some_and(|expiry| expiry <= now) {
             return Err(CloseReason::TokenExpired);
         }
-        if matches!(self.state, State::Outside { until } if until <= now) {
+        if self.is_outside() && self.enter_by <= now {
             return Err(CloseReason::ConnectTimeout);
         }
         if self.heartbeat_due() <= now {
-            if self.pinged_at.is_some() {
-                return Err(CloseReason::PingTimeout);
-            }
-            self.pinged_at = Some(now);
-            self.ping_at = now + self.rules.heartbeat.interval;
-            self.application.pinged();
+            self.heart.beat(now)?;
+            self.applications_mut().for_each(Application::pinged);
             self.say(engine::PING);
         }
         Ok(())
     }
 
     fn farewell(&mut self, reason: CloseReason) -> Vec<u8> {
-        let inside = matches!(self.state, State::Inside);
-        self.application.disconnected();
+        self.applications_mut().for_each(Application::disconnected);
+        let mut last = Vec::new();
         // A DISCONNECT would stop the stock client from coming back.
-        if reason.comes_back() || !inside {
-            return Vec::new();
+        if reason.comes_back() {
+            return last;
         }
-        let closing = packet::event("closing", &json!({ "code": reason.code(), "reason": reason.name() }));
-        [frame::text(&closing), frame::text(packet::DISCONNECT)].concat()
+        let closing = [json!({ "code": reason.code(), "reason": reason.name() })];
+        let closing = Arguments { values: &closing, attachments: &[] };
+        let main = (MAIN_NAMESPACE, &self.main);
+        let others = self.others.iter().map(|(name, seat)| (&**name, seat));
+        for (namespace, _) in
+            std::iter::once(main).chain(others).filter(|(_, seat)| seat.state == State::Inside)
+        {
+            last.extend(packet::frames(namespace, Subject::Event("closing"), closing));
+            last.extend(frame::text(&packet::disconnect(namespace)));
+        }
+        last
     }
 }
 
 impl<A: Application> Drop for SocketIo<A> {
     fn drop(&mut self) {
-        self.application.disconnected();
+        self.applications_mut().for_each(Application::disconnected);
     }
 }
 

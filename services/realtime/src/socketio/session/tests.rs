@@ -1,10 +1,11 @@
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
 };
 
 use super::*;
+use crate::driver::Work;
 
 const RULES: Rules = Rules {
     heartbeat: Heartbeat { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) },
@@ -16,12 +17,19 @@ const RULES: Rules = Rules {
 #[derive(Default)]
 struct Notes {
     events: Vec<(String, Vec<Value>)>,
+    attachments: Vec<Bytes>,
     left: usize,
+    /// There is a room beside it, `/room`.
+    has_room: bool,
 }
 
 impl Application for Notes {
     type Admission = ();
     type Outcome = ();
+
+    fn beside(&self, namespace: &str) -> Option<Self> {
+        (self.has_room && namespace == "/room").then(Self::default)
+    }
 
     fn connect(&mut self, auth: Value) -> Work<Result<(), Failure>> {
         let polite = auth["word"] == "please";
@@ -30,9 +38,11 @@ impl Application for Notes {
 
     fn connected(&mut self, _sid: &str, (): ()) {}
 
-    fn event(&mut self, name: &str, arguments: &[Value]) -> Answer<()> {
-        self.events.push((name.to_owned(), arguments.to_vec()));
+    fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<()> {
+        self.events.push((name.to_owned(), arguments.values.to_vec()));
+        self.attachments.extend_from_slice(arguments.attachments);
         match name {
+            "echo" => Answer::With(arguments.values.to_vec(), arguments.attachments.to_vec()),
             "refuse" => Answer::Now(Err(Failure::new("refused", "not this"))),
             "later" => Answer::Later(Box::pin(async {})),
             _ => Answer::Now(Ok(())),
@@ -90,12 +100,16 @@ impl Client {
     }
 
     async fn heard(&mut self) -> String {
+        String::from_utf8(self.heard_bytes().await).unwrap()
+    }
+
+    async fn heard_bytes(&mut self) -> Vec<u8> {
         let mut header = [0; 2];
         self.socket.read_exact(&mut header).await.unwrap();
         assert!(header[1] < 126, "these tests have short messages");
         let mut payload = vec![0; usize::from(header[1])];
         self.socket.read_exact(&mut payload).await.unwrap();
-        String::from_utf8(payload).unwrap()
+        payload
     }
 }
 
@@ -129,7 +143,7 @@ async fn events_are_answered_if_an_answer_is_asked_for() {
     assert_eq!(client.heard().await, r#"432[{"error":{"code":"refused","message":"not this"}}]"#);
     client.say(r#"423["later"]"#).await.unwrap();
     assert_eq!(client.heard().await, r#"433[{"ok":true}]"#);
-    assert_eq!(client.session.application.events[0], ("quiet".to_owned(), vec![json!(1)]));
+    assert_eq!(client.session.main.application.events[0], ("quiet".to_owned(), vec![json!(1)]));
 }
 
 #[tokio::test]
@@ -143,11 +157,83 @@ async fn an_event_waits_for_its_binary_arguments() {
     let mut client = Client::inside().await;
     client.say(r#"452-7["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await.unwrap();
     assert!(client.session.binary(&[1]).is_ok());
-    assert!(client.session.application.events.is_empty());
+    assert!(client.session.main.application.events.is_empty());
     assert!(client.session.binary(&[2]).is_ok());
-    assert_eq!(client.session.application.events[0].0, "x");
+    assert_eq!(client.session.main.application.events[0].0, "x");
+    assert_eq!(client.session.main.application.attachments, [&[1][..], &[2]]);
     assert_eq!(client.heard().await, r#"437[{"ok":true}]"#);
     assert!(matches!(client.session.binary(&[3]), Err(CloseReason::ProtocolError)));
+}
+
+#[tokio::test]
+async fn bytes_are_answered_with() {
+    let mut client = Client::inside().await;
+    client.say(r#"452-7["echo",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#).await.unwrap();
+    assert!(client.session.binary(b"first").is_ok());
+    assert!(client.session.binary(b"second").is_ok());
+    let answer = r#"462-7[{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
+    assert_eq!(client.heard().await, answer);
+    assert_eq!(client.heard_bytes().await, b"first");
+    assert_eq!(client.heard_bytes().await, b"second");
+}
+
+#[tokio::test]
+async fn between_the_parts_of_an_event_only_the_heartbeat_comes() {
+    let mut client = Client::inside().await;
+    client.say(r#"451-["x",{"_placeholder":true,"num":0}]"#).await.unwrap();
+    // A client on several threads may send it there.
+    client.say("3").await.unwrap();
+    assert_eq!(client.say(r#"42["y"]"#).await, Err(CloseReason::ProtocolError));
+    assert!(client.session.binary(&[1]).is_ok());
+    assert_eq!(client.session.main.application.attachments, [&[1][..]]);
+}
+
+#[tokio::test]
+async fn placeholders_without_bytes_end_the_connection() {
+    for text in [
+        r#"451-["x",{"_placeholder":true,"num":1}]"#,
+        r#"451-["x",[{"a":{"_placeholder":true,"num":-1}}]]"#,
+        r#"451-["x",{"_placeholder":true}]"#,
+    ] {
+        let mut client = Client::inside().await;
+        client.say(text).await.unwrap();
+        assert!(matches!(client.session.binary(&[1]), Err(CloseReason::ProtocolError)), "{text}");
+        assert!(client.session.main.application.events.is_empty());
+    }
+    let mut client = Client::inside().await;
+    let no_attachments = r#"450-["x",{"_placeholder":true,"num":0}]"#;
+    assert_eq!(client.say(no_attachments).await, Err(CloseReason::ProtocolError));
+}
+
+#[tokio::test]
+async fn attachments_together_are_bounded() {
+    let mut client = Client::inside().await;
+    client.say(r#"452-["x",{"_placeholder":true,"num":0}]"#).await.unwrap();
+    let half = vec![0; RULES.max_payload / 2];
+    assert!(client.session.binary(&half).is_ok());
+    assert!(matches!(client.session.binary(&half), Err(CloseReason::MessageTooLarge)));
+}
+
+#[tokio::test]
+async fn an_application_may_have_namespaces_beside_the_main_one() {
+    let mut client = Client::new().await;
+    client.session.main.application.has_room = true;
+    client.say(r#"40/room,{"word":"please"}"#).await.unwrap();
+    assert!(client.heard().await.starts_with(r#"40/room,{"sid":"#));
+    // Who is in one of them is not sent away for being in no other.
+    assert!(client.session.deadline() <= Instant::now() + RULES.heartbeat.interval);
+    assert!(!client.session.is_outside());
+    client.say(r#"42/room,1["echo","there"]"#).await.unwrap();
+    assert_eq!(client.heard().await, r#"43/room,1["there"]"#);
+    assert_eq!(client.say(r#"42["x"]"#).await, Err(CloseReason::ProtocolError));
+    let last = client.session.farewell(CloseReason::ProtocolError);
+    let closing = r#"42/room,["closing",{"code":3501,"reason":"protocol_error"}]"#;
+    assert_eq!(last, [frame::text(closing), frame::text("41/room,")].concat());
+    client.say("41/room,").await.unwrap();
+    assert!(client.session.is_outside());
+    client.say("40/room,").await.unwrap();
+    assert!(client.heard().await.starts_with(r#"44/room,{"message":"say please""#));
+    assert!(client.session.others.is_empty());
 }
 
 #[tokio::test]
@@ -178,7 +264,7 @@ async fn who_does_not_ask_to_be_let_in_is_sent_away() {
 async fn who_leaves_the_namespace_hears_no_more_but_may_return() {
     let mut client = Client::inside().await;
     client.say("41").await.unwrap();
-    assert_eq!(client.session.application.left, 1);
+    assert_eq!(client.session.main.application.left, 1);
     client.say(r#"40{"word":"please"}"#).await.unwrap();
     assert!(client.heard().await.starts_with("40{"));
 }

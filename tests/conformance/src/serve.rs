@@ -1,0 +1,105 @@
+//! Requests, and the connections they open.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Query, Request, State},
+    response::{IntoResponse as _, Response},
+};
+use synapse_chassis::serve::Peer;
+use synapse_realtime::{
+    connections::{Connections, Limits},
+    driver::{Ending, Intake, drive},
+    link::Link,
+    socketio::{
+        engine::Heartbeat,
+        requests::{self, Asked},
+        session::{Rules, SocketIo},
+    },
+    websocket::handshake::{Handshake, Upgrade},
+};
+
+use crate::{Protocol, engine::Echo, socket::Echoes};
+
+/// What the suites expect.
+pub(crate) const HEARTBEAT: Heartbeat =
+    Heartbeat { interval: Duration::from_millis(300), timeout: Duration::from_millis(200) };
+pub(crate) const MAX_PAYLOAD: usize = 1_000_000;
+/// Mocha gives a test two seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const OUTBOX_BYTES: usize = 4 << 20;
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) struct Server {
+    protocol: Protocol,
+    connections: Connections,
+}
+
+impl Server {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        let connections = Connections::new(Limits {
+            outbox_bytes: OUTBOX_BYTES,
+            max_message_bytes: MAX_PAYLOAD,
+            max_messages_per_second: 0,
+            max_connections_per_address: 0,
+            connect_timeout: CONNECT_TIMEOUT,
+        });
+        Self { protocol, connections }
+    }
+
+    pub(crate) async fn drain(&self) {
+        self.connections.drain(PATIENCE).await;
+    }
+}
+
+async fn converse(protocol: Protocol, link: Arc<Link>, intake: Intake) -> Ending {
+    match protocol {
+        Protocol::Engine => drive(&link, &mut Echo::new(link.clone(), intake.sid()), intake).await,
+        Protocol::Socket => {
+            let rules =
+                Rules { heartbeat: HEARTBEAT, max_payload: MAX_PAYLOAD, connect_timeout: CONNECT_TIMEOUT };
+            let application = Echoes::new(link.clone());
+            drive(&link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
+        }
+    }
+}
+
+pub(crate) async fn answer(
+    State(server): State<Arc<Server>>,
+    Query(parameters): Query<HashMap<String, String>>,
+    request: Request,
+) -> Response {
+    let parameter = |name| parameters.get(name).map(String::as_str);
+    let query = requests::Query {
+        version: parameter("EIO"),
+        transport: parameter("transport"),
+        session: parameter("sid"),
+    };
+    let (protocol, connections) = (server.protocol, &server.connections);
+    let peer = request.extensions().get::<Peer>().cloned();
+    let talk = move |link, intake| converse(protocol, link, intake);
+    let session = match Asked::of(connections, request.method(), query) {
+        Ok(Asked::WebSocket) => {
+            return upgraded(request, |upgrade| connections.serve(upgrade, peer, talk, |_| {}));
+        }
+        Ok(Asked::Upgrade(session)) => {
+            return upgraded(request, |upgrade| connections.upgrade(session, upgrade, peer));
+        }
+        Ok(Asked::Polling) => connections.serve_polled((), talk, |_| {}),
+        Ok(Asked::Poll(session)) => session,
+        Err(error) => return requests::refuse(error).map(Body::new),
+    };
+    requests::answer(&session, request, MAX_PAYLOAD).await.map(Body::new)
+}
+
+fn upgraded(mut request: Request, serve: impl FnOnce(Upgrade)) -> Response {
+    match Handshake::of(&mut request) {
+        Ok(handshake) => {
+            let (response, upgrade) = handshake.accept::<Body>();
+            serve(upgrade);
+            response
+        }
+        Err(error) => (error.status(), error.to_string()).into_response(),
+    }
+}

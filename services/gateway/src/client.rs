@@ -86,6 +86,12 @@ impl Client {
         Some(state.rooms.insert(room.clone()))
     }
 
+    /// Notes that it is in a room no longer; whether it was, and the room is not its own.
+    pub(crate) fn forget_room(&self, room: &Room) -> bool {
+        let mut state = self.state.lock();
+        !state.own.contains(room) && state.rooms.remove(room)
+    }
+
     /// Notes which rooms are its own, and gives those that no longer are.
     pub(crate) fn replace_own_rooms(&self, own: Vec<Room>) -> Vec<Room> {
         let mut state = self.state.lock();

@@ -175,7 +175,7 @@ impl Feed {
             }
         }
         flush(to_flush);
-        for protocol in [Protocol::SocketIo, Protocol::WebSocket] {
+        for protocol in [Protocol::SocketIo, Protocol::SocketIoWithOffsets, Protocol::WebSocket] {
             metrics::sent(protocol, sent[protocol as usize]);
         }
         metrics::filters_tried(verdicts.tried());

@@ -16,20 +16,23 @@ use crate::{
 /// How frames for a client are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Socket.IO over WebSocket.
+    /// Socket.IO.
     SocketIo,
+    /// Socket.IO to a client that may come back: an event has the position as its last argument, which the stock client
+    /// takes for the offset to come back with.
+    SocketIoWithOffsets,
     /// Our own JSON over WebSocket.
     WebSocket,
 }
 
 /// How many there are.
-pub(crate) const PROTOCOLS: usize = 2;
+pub(crate) const PROTOCOLS: usize = 3;
 
 impl Protocol {
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::SocketIo => "socketio",
+            Self::SocketIo | Self::SocketIoWithOffsets => "socketio",
             Self::WebSocket => "websocket",
         }
     }
@@ -37,9 +40,14 @@ impl Protocol {
     /// The frame of something that is said beside the streams' events, under this name.
     pub(crate) fn message(self, name: &str, data: &Value) -> Vec<u8> {
         match self {
-            Self::SocketIo => frame::text(&packet::event(name, data)),
+            Self::SocketIo | Self::SocketIoWithOffsets => frame::text(&packet::event(name, data)),
             Self::WebSocket => frame::text(&json!({ "type": name, "data": data }).to_string()),
         }
+    }
+
+    /// Whether Socket.IO's packets are understood.
+    pub(crate) fn is_socketio(self) -> bool {
+        matches!(self, Self::SocketIo | Self::SocketIoWithOffsets)
     }
 
     /// Writes the frame of an event. `position` is where a client is that has got it.
@@ -47,6 +55,11 @@ impl Protocol {
         match self {
             Self::SocketIo => {
                 push_parts(out, &[EVENT_PREFIX, "[\"", event.stream.socketio_event(), "\","], event, b"]");
+            }
+            Self::SocketIoWithOffsets => {
+                let before = [EVENT_PREFIX, "[\"", event.stream.socketio_event(), "\","];
+                let after = format!(",\"{}\"]", position.token());
+                push_parts(out, &before, event, after.as_bytes());
             }
             Self::WebSocket => {
                 let id = event.id.to_string();

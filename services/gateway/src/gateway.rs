@@ -26,7 +26,9 @@ use crate::{
     feed::Feed,
     frames::Protocol,
     handshake::Hello,
-    lag, metrics,
+    lag,
+    memory::Memories,
+    metrics,
     reader::Reader,
     redis_access::RedisAccess,
     relay::Relay,
@@ -54,6 +56,8 @@ pub struct Gateway {
     pub feed: Arc<Feed>,
     /// How clients come back.
     pub resume: Resume,
+    /// What clients find again that come back to Socket.IO.
+    pub(crate) memories: Memories,
     /// What is said beside the events, on all replicas.
     pub(crate) relay: Relay,
     /// Reads the bodies of requests.
@@ -97,10 +101,12 @@ impl Gateway {
         let is_loaded = reader.is_loaded();
         let mut loaded = is_loaded.clone();
         let ready = service.readiness.condition("history");
+        let (memories, writing) = Memories::new(redis.clone());
         let gateway = Arc::new(Self {
             settings,
             resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
-            relay: Relay::new(redis, feed.clone()),
+            relay: Relay::new(redis.clone(), feed.clone()),
+            memories,
             bodies: Bodies::new(settings.max_message_bytes, BODIES_BYTES),
             feed,
             service: service.clone(),
@@ -135,6 +141,8 @@ impl Gateway {
                 telling.await;
             }
         });
+        let (keeper, shutdown) = (gateway.clone(), service.shutdown.clone());
+        service.spawn("memories", async move { keeper.memories.write(writing, shutdown).await });
         let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
         service.spawn("relay", async move { relay.relay.follow(shutdown).await });
         gateway
@@ -232,6 +240,13 @@ impl Gateway {
         Ok(())
     }
 
+    /// Takes a client out of a room that it has joined, unless it is its own.
+    pub(crate) fn part(&self, client: &Arc<Client>, room: &Room) {
+        if client.forget_room(room) {
+            self.feed.hub.part(room, client);
+        }
+    }
+
     /// Takes a client out of every room and hands it nothing more.
     pub(crate) fn retire(&self, client: &Arc<Client>) {
         client.silence();
@@ -263,6 +278,10 @@ impl Gateway {
         intake: Intake,
         hello: Hello,
     ) -> Ending {
+        let protocol = match protocol {
+            Protocol::SocketIo if hello.resumes => Protocol::SocketIoWithOffsets,
+            protocol => protocol,
+        };
         let present = Present::new(self, Client::new(link, protocol));
         if self.shutdown().is_cancelled() {
             present.client.link.close(CloseReason::Draining);
@@ -272,7 +291,7 @@ impl Gateway {
 
     async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: Intake, hello: Hello) -> Ending {
         match client.protocol {
-            Protocol::SocketIo => {
+            Protocol::SocketIo | Protocol::SocketIoWithOffsets => {
                 let application = SocketIoClient::new(self.clone(), client.clone(), hello);
                 let rules = socketio::rules(&self.settings);
                 let link = &client.link;

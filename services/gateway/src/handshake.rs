@@ -7,7 +7,7 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::ORIGIN};
 use std::sync::Arc;
 use synapse_chassis::{error::ApiError, identity::bearer_token, serve::Peer};
 use synapse_realtime::{
@@ -37,6 +37,8 @@ pub struct Hello {
     pub word: Word,
     /// The room for its presence.
     pub room: Option<String>,
+    /// Whether it can come back by offsets: a browser, or it says so.
+    pub resumes: bool,
 }
 
 impl std::fmt::Debug for Hello {
@@ -57,6 +59,7 @@ impl Hello {
                 organisation: take(&["organizationId", "organization_id"]),
             },
             room: take(&["room"]),
+            resumes: headers.contains_key(ORIGIN) || take(&["resume"]).as_deref() == Some("1"),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! * [`history`]: the recent past; [`feed`]: hands events to the clients they are for.
 //! * [`frames`], [`client`], [`subscriptions`], [`filters`]: what one client gets, and as what.
 //! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
-//! * [`position`], [`resume`]: coming back without a gap.
+//! * [`position`], [`resume`]: coming back without a gap; `memory`: what Socket.IO's clients find again.
 //! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
 //! * [`lag`]: how far behind the replicas are. [`settings`], [`metrics`].
 
@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod handshake;
 pub mod history;
 pub mod lag;
+mod memory;
 pub mod metrics;
 pub mod position;
 pub mod reader;

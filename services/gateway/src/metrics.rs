@@ -12,6 +12,10 @@ pub fn describe() {
     describe_gauge!("client_connections_inflight", "Connections that are open, by protocol");
     describe_counter!("client_num_server_disconnects", "Connections ended by the gateway, by close code");
     describe_counter!("client_recover", "Clients that came back, by whether nothing was missing");
+    describe_counter!(
+        "client_memories_failed",
+        "Times that what a Socket.IO client had asked for was not kept for its return, by why"
+    );
     describe_histogram!("client_ping_pong_duration_seconds", "Time from a ping to its answer");
     describe_counter!("client_refused", "Connections turned away before they were open, by reason");
     describe_histogram!(
@@ -64,6 +68,10 @@ pub(crate) fn refused(reason: &'static str) {
 
 pub(crate) fn recovered(recovered: bool) {
     counter!("client_recover", "recovered" => if recovered { "yes" } else { "no" }).increment(1);
+}
+
+pub(crate) fn memory_failed(why: &'static str) {
+    counter!("client_memories_failed", "why" => why).increment(1);
 }
 
 pub(crate) fn ponged(after: Duration) {

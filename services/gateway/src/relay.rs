@@ -214,11 +214,18 @@ impl Relay {
 
     /// Presence is a matter of Socket.IO.
     fn say_presence(&self, room: &Room, said: Arguments<'_>, is_meant: impl Fn(&Arc<Client>) -> bool) {
-        let count = self.feed.say(
-            room,
-            |_| packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), said),
-            |client| client.protocol == Protocol::SocketIo && is_meant(client),
-        );
+        // A text at the end would be taken for a position by who may come back.
+        let with_end: Vec<_> = said.values.iter().cloned().chain([Value::Null]).collect();
+        let frames = |protocol| {
+            let ends_with_text = said.values.last().is_some_and(Value::is_string);
+            let values = match protocol {
+                Protocol::SocketIoWithOffsets if ends_with_text => &with_end,
+                _ => said.values,
+            };
+            packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), Arguments { values, ..said })
+        };
+        let is_meant = |client: &Arc<Client>| client.protocol.is_socketio() && is_meant(client);
+        let count = self.feed.say(room, frames, is_meant);
         metrics::relayed("sent", count);
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     redis_access::RedisAccess,
     sealed::{Sealed, Sealer},
     streams::{Stream, StreamSet},
+    subscriptions::Subscriptions,
 };
 
 /// Entries read from Redis at a time, of each stream.
@@ -90,6 +91,31 @@ impl Resume {
             }
             (None, None) => {}
         }
+        client.set_cursor(cursor);
+        Ok(Begun { position: cursor, recovered })
+    }
+
+    /// Gives a client that comes back what it had asked for, and finds out from where it is to catch up.
+    pub(crate) async fn begin_again(
+        &self,
+        client: &Client,
+        subscriptions: Subscriptions,
+        position: Position,
+    ) -> Result<Begun, StreamError> {
+        let held = self.feed.hold(client);
+        let mut progress = self.feed.progress();
+        // The feed is dropped only when nobody holds it any more, and we do.
+        let _ = progress.wait_for(|progress| progress.sequence >= held).await;
+        let streams = subscriptions.streams();
+        client.change(|own| *own = subscriptions);
+        let mut cursor = client.cursor().unwrap_or_default();
+        let mut recovered = true;
+        for stream in streams.iter() {
+            let (start, whole) = self.start(stream, position[stream]).await?;
+            cursor[stream] = start;
+            recovered &= whole;
+        }
+        metrics::recovered(recovered);
         client.set_cursor(cursor);
         Ok(Begun { position: cursor, recovered })
     }

@@ -5,23 +5,29 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use synapse_chassis::identity::Refusal;
 use synapse_realtime::{
+    close::CloseReason,
     driver::Work,
     hub::Room,
     socketio::{
-        application::{Answer, Application, Failure},
+        application::{Answer, Application, Failure, KnownAs},
         engine::Heartbeat,
-        packet::{self, Arguments},
+        packet::{self, Arguments, MAIN_NAMESPACE, Subject},
         session::Rules,
     },
     websocket::frame,
 };
+use synapse_rs::stream::StreamError;
 use tokio::time::Instant;
 
 use crate::{
     client::Client,
+    feed::Progress,
+    frames::Protocol,
     gateway::{Gateway, Who, Word},
     handshake::Hello,
+    memory::{Memories, Memory, Wishes},
     metrics,
+    position::Position,
     requests::{self, condition_of, id_of, streams_of},
     settings::Settings,
     subscriptions::Subscriptions,
@@ -45,11 +51,22 @@ pub(crate) struct SocketIoClient {
     who: Option<Box<Who>>,
     /// Where its presence is told.
     presence: Option<Room>,
+    /// What it finds again if it comes back, where it can.
+    memory: Option<Box<(String, Memory)>>,
+}
+
+/// A client that is let in.
+pub(crate) struct Admission {
+    who: Who,
+    /// What it had before, and where it is to be brought on from.
+    before: Option<(Memory, Position)>,
+    /// What it finds that again by.
+    pid: Option<String>,
 }
 
 impl SocketIoClient {
     pub(crate) fn new(gateway: Arc<Gateway>, client: Arc<Client>, hello: Hello) -> Self {
-        Self { gateway, client, hello: Box::new(hello), who: None, presence: None }
+        Self { gateway, client, hello: Box::new(hello), who: None, presence: None, memory: None }
     }
 
     fn who(&self) -> Result<&Who, Failure> {
@@ -65,15 +82,23 @@ impl SocketIoClient {
         // By its word the client is now this user; by its token it has been from the start.
         who.user = Some(user);
         self.gateway.assume(&self.client, &who)?;
+        self.remember(|memory| memory.user.clone_from(&who.user));
         self.who = Some(Box::new(who));
         Ok(())
     }
 
-    fn join_adventure_room(&self, arguments: &[Value]) -> Result<(), Failure> {
+    fn join_adventure_room(&mut self, arguments: &[Value]) -> Result<(), Failure> {
         let id = id_of(arguments.first(), "id")?;
         let room = Room::named(&format!("adventure_{id}"));
         let room = room.map_err(|error| Failure::new("invalid_room", error.to_string()))?;
-        self.gateway.join(&self.client, self.who()?, &room)
+        self.gateway.join(&self.client, self.who()?, &room)?;
+        let name = room.to_string();
+        self.remember(|memory| {
+            if !memory.rooms.contains(&name) {
+                memory.rooms.push(name);
+            }
+        });
+        Ok(())
     }
 
     /// Tells the others in the room of the handshake, with the bytes that are in it.
@@ -92,23 +117,33 @@ impl SocketIoClient {
         Ok(())
     }
 
-    fn subscribe(&self, arguments: &[Value]) -> Result<(), Failure> {
+    fn subscribe(&mut self, arguments: &[Value]) -> Result<(), Failure> {
         self.who()?;
         let request = arguments.first().unwrap_or(&Value::Null);
         requests::check_fields(request, &["streams", "where"])?;
         let streams = streams_of(request)?;
         let condition = self.gateway.feed.filters.share(condition_of(request)?);
         self.client.change(|subscriptions| subscriptions.subscribe(streams, condition));
+        self.remember(|memory| memory.wishes.subscribe(streams, request["where"].clone()));
         Ok(())
     }
 
-    fn unsubscribe(&self, arguments: &[Value]) -> Result<(), Failure> {
+    fn unsubscribe(&mut self, arguments: &[Value]) -> Result<(), Failure> {
         self.who()?;
         let request = arguments.first().unwrap_or(&Value::Null);
         requests::check_fields(request, &["streams", "where"])?;
         let streams = streams_of(request)?;
         self.client.change(|subscriptions| subscriptions.unsubscribe(streams));
+        self.remember(|memory| memory.wishes.unsubscribe(streams));
         Ok(())
+    }
+
+    /// Changes what the client finds again, if it can come back.
+    fn remember(&mut self, change: impl FnOnce(&mut Memory)) {
+        if let Some((pid, memory)) = self.memory.as_deref_mut() {
+            change(memory);
+            self.gateway.memories.keep(pid, memory);
+        }
     }
 
     fn refresh(&self, arguments: &[Value]) -> Answer<Result<Who, Failure>> {
@@ -124,10 +159,10 @@ impl SocketIoClient {
 }
 
 impl Application for SocketIoClient {
-    type Admission = Who;
+    type Admission = Admission;
     type Outcome = Result<Who, Failure>;
 
-    fn connect(&mut self, auth: Value) -> Work<Result<Who, Failure>> {
+    fn connect(&mut self, auth: Value) -> Work<Result<Admission, Failure>> {
         let text = |names: &[&str]| {
             names.iter().find_map(|name| match &auth[*name] {
                 Value::String(text) => Some(text.clone()),
@@ -148,19 +183,68 @@ impl Application for SocketIoClient {
                 failure(refusal)
             })?;
             gateway.assume(&client, &who)?;
-            Ok(who)
+            if client.protocol != Protocol::SocketIoWithOffsets {
+                return Ok(Admission { who, before: None, pid: None });
+            }
+            match come_back(&gateway, &client, who, &auth).await {
+                Ok(admission) => Ok(admission),
+                Err(error) => {
+                    tracing::warn!(%error, "a client can't be told where it stands");
+                    // A refusal would keep the stock client from coming back.
+                    client.link.close(CloseReason::Unavailable);
+                    std::future::pending().await
+                }
+            }
         })
     }
 
-    fn connected(&mut self, sid: &str, who: Who) {
+    fn known_as(&self, admission: &Admission) -> KnownAs {
+        KnownAs {
+            sid: admission.before.as_ref().map(|(memory, _)| memory.sid.clone()),
+            pid: admission.pid.clone(),
+        }
+    }
+
+    fn connected(&mut self, sid: &str, admission: Admission) -> Option<Work<()>> {
+        let Admission { who, before, pid } = admission;
         let presence = self.hello.room.as_deref().and_then(|room| Room::named(room).ok());
         // A room that is not one's own is none; presence:update says so.
         self.presence = presence.filter(|room| self.gateway.join(&self.client, &who, room).is_ok());
-        self.who = Some(Box::new(who));
         let confirmed = json!({ "socketId": sid, "timestamp": format!("{:.3}", jiff::Timestamp::now()) });
-        self.client.link.send(frame::text(&packet::event("connection_confirmed", &confirmed)));
+        let mut arguments = vec![confirmed];
+        if pid.is_some() {
+            // With this as its offset it can come back even if no event has come before.
+            let position = before.as_ref().map_or(self.gateway.feed.extent().1, |(_, position)| *position);
+            arguments.push(position.token().into());
+        }
+        let (user, organisation) = (who.user.clone(), who.organisation.clone());
+        self.who = Some(Box::new(who));
+        let arguments = Arguments { values: &arguments, attachments: &[] };
+        let confirmed = packet::frames(MAIN_NAMESPACE, Subject::Event("connection_confirmed"), arguments);
+        self.client.link.send(confirmed);
+        let recovers = before.is_some();
+        self.memory = pid.map(|pid| {
+            let new = || Memory {
+                sid: sid.to_owned(),
+                user,
+                organisation,
+                wishes: Wishes::everything(),
+                rooms: vec![],
+            };
+            Box::new((pid, before.map_or_else(new, |(memory, _)| memory)))
+        });
+        self.remember(|_| {});
+        if recovers {
+            let (resume, client) = (self.gateway.resume.clone(), self.client.clone());
+            return Some(Box::pin(async move {
+                if let Err(reason) = resume.catch_up(client.clone(), true).await {
+                    client.link.close(reason);
+                }
+            }));
+        }
         self.client.change(|subscriptions| *subscriptions = Subscriptions::everything());
         self.gateway.feed.follow(&self.client);
+        None
     }
 
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Self::Outcome> {
@@ -197,15 +281,67 @@ impl Application for SocketIoClient {
         self.client.change(|subscriptions| *subscriptions = Subscriptions::default());
         self.who = None;
         self.presence = None;
+        self.memory = None;
     }
 
     fn expires_at(&self) -> Option<Instant> {
         self.who.as_ref().and_then(|who| who.expires_at)
     }
 
+    fn pinged(&mut self) {
+        if self.memory.is_some() {
+            // For as long as it is here, and a while longer.
+            self.remember(|_| {});
+            let Progress { sequence, position } = *self.gateway.feed.progress().borrow();
+            self.client.tell_position(sequence, || {
+                frame::text(&packet::event("position", &position.token().into()))
+            });
+        }
+    }
+
     fn ponged(&mut self, after: Duration) {
         metrics::ponged(after);
     }
+}
+
+/// Gives a client that comes back what it had, if that is there and nothing that it would have got since is gone; or else
+/// it is a new one.
+async fn come_back(
+    gateway: &Gateway,
+    client: &Arc<Client>,
+    mut who: Who,
+    auth: &Value,
+) -> Result<Admission, StreamError> {
+    let new = |who| Admission { who, before: None, pid: Some(Memories::new_pid()) };
+    let (Some(pid), Some(offset)) = (auth["pid"].as_str(), auth["offset"].as_str()) else {
+        return Ok(new(who));
+    };
+    let (Ok(position), Some(memory)) = (Position::parse(offset), gateway.memories.find(pid).await?) else {
+        metrics::recovered(false);
+        return Ok(new(who));
+    };
+    if who.is_by_word() {
+        who.user.clone_from(&memory.user);
+        who.organisation.clone_from(&memory.organisation);
+    }
+    let is_the_same = who.user == memory.user && who.organisation == memory.organisation;
+    let subscriptions = memory.wishes.subscriptions(&gateway.feed.filters);
+    let (true, Some(subscriptions)) = (is_the_same, subscriptions) else {
+        metrics::recovered(false);
+        return Ok(new(who));
+    };
+    let rooms: Vec<_> = memory.rooms().collect();
+    // Before it is looked where it stands, so that what comes for them meanwhile is its own.
+    let has_joined = gateway
+        .assume(client, &who)
+        .and_then(|()| rooms.iter().try_for_each(|room| gateway.join(client, &who, room)));
+    if has_joined.is_ok() && gateway.resume.begin_again(client, subscriptions, position).await?.recovered {
+        return Ok(Admission { who, before: Some((memory, position)), pid: Some(pid.to_owned()) });
+    }
+    for room in &rooms {
+        gateway.part(client, room);
+    }
+    Ok(new(who))
 }
 
 pub(crate) fn failure(refusal: Refusal) -> Failure {

@@ -187,12 +187,13 @@ impl Application for SocketIoClient {
         })
     }
 
-    fn connected(&mut self, _sid: &str, admission: Self::Admission) {
+    fn connected(&mut self, _sid: &str, admission: Self::Admission) -> Option<Work<()>> {
         match admission {
             Some(Ok(entered)) => self.entered(entered),
             Some(Err(failure)) => self.not_entered(&failure),
             None => {}
         }
+        None
     }
 
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Outcome> {

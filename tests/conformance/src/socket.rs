@@ -49,7 +49,7 @@ impl Application for Echoes {
         Box::pin(async { Ok(auth) })
     }
 
-    fn connected(&mut self, _sid: &str, auth: Value) {
+    fn connected(&mut self, _sid: &str, auth: Value) -> Option<Work<()>> {
         let auth = if auth.is_null() { json!({}) } else { auth };
         let frames = self.frames("auth", Arguments { values: &[auth], attachments: &[] });
         let link = self.link.clone();
@@ -57,6 +57,7 @@ impl Application for Echoes {
             sleep(APART).await;
             link.send(frames);
         });
+        None
     }
 
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<()> {

@@ -6,6 +6,7 @@ mod audience;
 mod faults;
 mod lag;
 mod limits;
+mod recovery;
 mod relay;
 mod resume;
 mod rooms;

@@ -27,8 +27,13 @@ pub trait Application: Send {
     /// A client asks to be let in, with what it gave as `auth`.
     fn connect(&mut self, auth: Value) -> Work<Result<Self::Admission, Failure>>;
 
-    /// The client has been let in; it knows itself by `sid`.
-    fn connected(&mut self, sid: &str, admission: Self::Admission);
+    /// What the client is to know itself by.
+    fn known_as(&self, _admission: &Self::Admission) -> KnownAs {
+        KnownAs::default()
+    }
+
+    /// The client has been let in; it knows itself by `sid`. What comes back goes on beside what the client asks for.
+    fn connected(&mut self, sid: &str, admission: Self::Admission) -> Option<Work<()>>;
 
     /// An event has come, with all its bytes.
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Self::Outcome>;
@@ -53,6 +58,15 @@ pub trait Application: Send {
 
     /// A ping has been answered.
     fn ponged(&mut self, after: Duration);
+}
+
+/// What a client knows itself by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownAs {
+    /// The id of its connection to the namespace; a new one if there is none.
+    pub sid: Option<String>,
+    /// Under what it may find again what it had, if it comes back: the same as before tells it that it has.
+    pub pid: Option<String>,
 }
 
 /// What becomes of an event.

@@ -179,8 +179,12 @@ fn placed(placeholder: &Value) -> Option<usize> {
 pub const EVENT_PREFIX: &str = "42";
 
 /// The message that admits to a namespace.
-pub fn connected(namespace: &str, sid: &str) -> String {
-    about(namespace, "40", &serde_json::json!({ "sid": sid }))
+pub fn connected(namespace: &str, sid: &str, pid: Option<&str>) -> String {
+    let mut known_as = serde_json::json!({ "sid": sid });
+    if let Some(pid) = pid {
+        known_as["pid"] = pid.into();
+    }
+    about(namespace, "40", &known_as)
 }
 
 fn about(namespace: &str, kind: &str, rest: &dyn std::fmt::Display) -> String {

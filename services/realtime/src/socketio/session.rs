@@ -12,7 +12,7 @@ use crate::{
     driver::{Next, Session},
     link::Link,
     socketio::{
-        application::{Answer, Application, Failure},
+        application::{Answer, Application, Failure, KnownAs},
         engine::{self, Heart, Heartbeat},
         packet::{self, Arguments, Kind, MAIN_NAMESPACE, Packet, Subject},
     },
@@ -73,6 +73,8 @@ pub enum Outcome<A: Application> {
     Admission(Place, Result<A::Admission, Failure>),
     /// What comes of an event, and the number its answer is known by.
     Event(Place, Option<u64>, A::Outcome),
+    /// What went on besides is done.
+    Nothing,
 }
 
 /// Which namespace: `None` for the main one, or the place among the others. It stays the same while work is done, for
@@ -174,20 +176,28 @@ impl<A: Application> SocketIo<A> {
         Next::Await(Box::pin(async move { Outcome::Admission(place, admission.await) }))
     }
 
-    fn admit(&mut self, place: Place, admission: Result<A::Admission, Failure>) {
+    fn admit(&mut self, place: Place, admission: Result<A::Admission, Failure>) -> Next<Outcome<A>> {
         match admission {
             Ok(admission) => {
-                let sid = new_sid();
                 let link = self.link.clone();
                 let (namespace, seat) = self.seat(place);
                 seat.state = State::Inside;
-                link.send(frame::text(&packet::connected(namespace, &sid)));
-                seat.application.connected(&sid, admission);
+                let KnownAs { sid, pid } = seat.application.known_as(&admission);
+                let sid = sid.unwrap_or_else(new_sid);
+                link.send(frame::text(&packet::connected(namespace, &sid, pid.as_deref())));
+                match seat.application.connected(&sid, admission) {
+                    Some(work) => Next::Meanwhile(Box::pin(async {
+                        work.await;
+                        Outcome::Nothing
+                    })),
+                    None => Next::Read,
+                }
             }
             Err(Failure { code, message }) => {
                 let refused = packet::refused(self.seat(place).0, &message, Some(code));
                 self.leave(place);
                 self.say(&refused);
+                Next::Read
             }
         }
     }
@@ -322,7 +332,8 @@ impl<A: Application> Session for SocketIo<A> {
 
     fn finished(&mut self, outcome: Self::Outcome) -> Result<Next<Self::Outcome>, CloseReason> {
         match outcome {
-            Outcome::Admission(place, admission) => self.admit(place, admission),
+            Outcome::Admission(place, admission) => return Ok(self.admit(place, admission)),
+            Outcome::Nothing => {}
             Outcome::Event(place, ack, outcome) => {
                 let result = self.seat(place).1.application.finished(outcome);
                 self.answer(place, ack, result);

@@ -59,7 +59,8 @@ fn what_no_client_should_send_is_refused() {
 
 #[test]
 fn what_the_server_says_is_written_as_clients_expect() {
-    assert_eq!(connected("/", "x"), r#"40{"sid":"x"}"#);
+    assert_eq!(connected("/", "x", None), r#"40{"sid":"x"}"#);
+    assert_eq!(connected("/", "x", Some("y")), r#"40{"sid":"x","pid":"y"}"#);
     assert_eq!(refused("/admin", "Invalid namespace", None), r#"44/admin,{"message":"Invalid namespace"}"#);
     assert_eq!(
         refused("/", "no", Some("token_expired")),

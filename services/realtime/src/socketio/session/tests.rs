@@ -36,7 +36,9 @@ impl Application for Notes {
         Box::pin(async move { if polite { Ok(()) } else { Err(Failure::new("impolite", "say please")) } })
     }
 
-    fn connected(&mut self, _sid: &str, (): ()) {}
+    fn connected(&mut self, _sid: &str, (): ()) -> Option<Work<()>> {
+        None
+    }
 
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<()> {
         self.events.push((name.to_owned(), arguments.values.to_vec()));

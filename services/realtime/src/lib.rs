@@ -11,6 +11,7 @@
 //! * [`driver`]: the one task of a connection: reads, keeps time, and says goodbye.
 //! * [`websocket`]: RFC 6455: the handshake, frames, and messages made of them.
 //! * [`socketio`]: Engine.IO 4 and Socket.IO 5 over it.
+//! * [`sse`]: server-sent events, over an answer of HTTP that does not end.
 //! * [`close`]: why a connection ends, and whether the client should come back.
 //! * [`limits`]: how much one client or one address may do.
 //! * [`connections`]: all of them: let in within limits, served, told to come back when the server leaves.
@@ -23,4 +24,5 @@ pub mod limits;
 pub mod link;
 pub mod outbox;
 pub mod socketio;
+pub mod sse;
 pub mod websocket;

@@ -121,8 +121,8 @@ impl Feed {
 
     fn deliver(&self, events: &[Live]) {
         let begin = Instant::now();
-        let encoded = [const { OnceCell::new() }; 2];
-        let mut sent = [0; 2];
+        let encoded = [const { OnceCell::new() }; Protocol::ALL.len()];
+        let mut sent = [0; Protocol::ALL.len()];
         let mut to_flush = Vec::new();
         for run in runs(events) {
             let visit = |client: &Arc<Client>| {
@@ -140,7 +140,7 @@ impl Feed {
             }
         }
         flush(to_flush);
-        for protocol in [Protocol::SocketIo, Protocol::WebSocket] {
+        for protocol in Protocol::ALL {
             metrics::sent(protocol, sent[protocol as usize]);
         }
         metrics::broadcast(begin.elapsed());

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use synapse_realtime::{
     outbox::Piece,
     socketio::packet::EVENT_PREFIX,
+    sse,
     websocket::frame::{self, MAX_SERVER_HEADER, OpCode},
 };
 
@@ -19,14 +20,20 @@ pub enum Protocol {
     SocketIo,
     /// Our own JSON over WebSocket.
     WebSocket,
+    /// Server-sent events over HTTP.
+    ServerSentEvents,
 }
 
 impl Protocol {
+    /// Every protocol, each at its place.
+    pub const ALL: [Self; 3] = [Self::SocketIo, Self::WebSocket, Self::ServerSentEvents];
+
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SocketIo => "socketio",
             Self::WebSocket => "websocket",
+            Self::ServerSentEvents => "sse",
         }
     }
 
@@ -49,6 +56,10 @@ impl Protocol {
                     "\",\"event\":",
                 ];
                 push_parts(out, &parts, event, b"}");
+            }
+            Self::ServerSentEvents => {
+                let token = position.token();
+                sse::push_event(out, event.stream.socketio_event(), Some(&token), &event.payload);
             }
         }
     }

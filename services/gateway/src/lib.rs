@@ -1,4 +1,4 @@
-//! The realtime gateway: forwards every stream to Socket.IO and WebSocket clients.
+//! The realtime gateway: forwards every stream to Socket.IO, WebSocket and `EventSource` clients.
 //!
 //! # Layout
 //!
@@ -10,7 +10,7 @@
 //! * [`history`]: the recent past; [`feed`]: hands events to the clients they are for.
 //! * [`frames`], [`client`], [`subscriptions`]: what one client gets, and as what.
 //! * [`position`], [`resume`]: coming back without a gap.
-//! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
+//! * [`handshake`], [`gateway`]: the life of a connection; `socketio`, `websocket` and `sse`: what clients may ask for.
 //! * [`settings`], [`metrics`].
 
 pub mod audience;
@@ -29,6 +29,7 @@ pub mod resume;
 pub mod sealed;
 pub mod settings;
 mod socketio;
+mod sse;
 pub mod streams;
 pub mod subscriptions;
 mod websocket;
@@ -45,5 +46,6 @@ pub async fn start(settings: Settings, service: Service) -> Result<Router, Start
     Ok(Router::new()
         .route("/socket.io/", any(handshake::socketio))
         .route("/ws", any(handshake::websocket))
+        .route("/events", any(sse::request::events))
         .with_state(gateway))
 }

@@ -19,6 +19,7 @@ use synapse_chassis::{
     serve::hand_over,
 };
 use synapse_realtime::{socketio::session::Failure, sse};
+use tokio::time::Instant;
 
 use crate::{
     gateway::{Gateway, Place, Who},
@@ -99,7 +100,12 @@ async fn identify(gateway: &Gateway, query: &Query<'_>, headers: &HeaderMap) -> 
     }
     let Hello { token, word, .. } = Hello::of(headers, parameters);
     let token = token.or_else(|| token_of_cookie(gateway, headers).map(str::to_owned));
-    let who = gateway.identify(token.as_deref(), word).await.map_err(|refusal: Refusal| {
+    // A token is good to the end of its last second; who has but that left would be sent away as soon as it is let in.
+    let who = match gateway.identify(token.as_deref(), word).await {
+        Ok(who) if who.expires_at.is_some_and(|end| end <= Instant::now()) => Err(Refusal::TokenExpired),
+        answer => answer,
+    };
+    let who = who.map_err(|refusal| {
         metrics::refused(refusal.code());
         ApiError::from(refusal)
     })?;

@@ -123,13 +123,17 @@ impl EventSource {
 
     /// The last words, `closing`, behind which nothing comes.
     pub(crate) async fn closing(&mut self) -> Value {
-        loop {
-            let (name, data) = self.event().await;
-            if name == "closing" {
-                assert_eq!(self.block().await, None, "something came behind the last words");
-                return data;
+        // Comments come without end.
+        let closing = async {
+            loop {
+                let (name, data) = self.event().await;
+                if name == "closing" {
+                    assert_eq!(self.block().await, None, "something came behind the last words");
+                    return data;
+                }
             }
-        }
+        };
+        timeout(PATIENCE, closing).await.expect("the last words")
     }
 
     /// The code and message of an error, which is the whole answer.

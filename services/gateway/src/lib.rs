@@ -11,7 +11,7 @@
 //! * [`frames`], [`client`], [`subscriptions`]: what one client gets, and as what.
 //! * [`position`], [`resume`]: coming back without a gap.
 //! * [`handshake`], [`gateway`]: the life of a connection; `socketio`, `websocket` and `sse`: what clients may ask for.
-//! * [`settings`], [`metrics`].
+//! * [`settings`], [`metrics`]; [`types`]: all of this in TypeScript.
 
 pub mod audience;
 pub mod client;
@@ -32,6 +32,7 @@ mod socketio;
 mod sse;
 pub mod streams;
 pub mod subscriptions;
+pub mod types;
 mod websocket;
 
 use axum::{Router, routing::any};

@@ -33,9 +33,9 @@ struct EventStream {
     client: Arc<Client>,
     /// The head of the answer, until it has been sent.
     head: Option<Bytes>,
-    who: Who,
+    who: Box<Who>,
     /// What it asks for, until it gets it.
-    request: Option<Request>,
+    request: Option<Box<Request>>,
     comment_at: Instant,
     position_at: Instant,
 }
@@ -51,7 +51,8 @@ enum Outcome {
 impl Gateway {
     /// Serves an answer that does not end, once its connection is there.
     fn serve_events(self: &Arc<Self>, who: Who, request: Request, place: Place, handed_over: HandedOver) {
-        let gateway = self.clone();
+        // On the heap: what a task is moved with, it has room for several times.
+        let (gateway, who, request) = (self.clone(), Box::new(who), Box::new(request));
         let opening = async { handed_over.await.map(|Seized { socket, head }| (socket, head)) };
         let converse =
             async move |link, intake, head| gateway.send_events(link, intake, head, who, request).await;
@@ -64,8 +65,8 @@ impl Gateway {
         link: Arc<Link>,
         intake: Intake,
         head: Bytes,
-        who: Who,
-        request: Request,
+        who: Box<Who>,
+        request: Box<Request>,
     ) -> Ending {
         // Nobody pings such a client; one that takes nothing for as long as a ping may take is as good as gone.
         link.expect_taken_within(self.settings.ping_interval + self.settings.ping_timeout);
@@ -122,7 +123,7 @@ impl EventStream {
     fn begin(&mut self) -> Next<Outcome> {
         let Some(request) = self.request.clone() else { return Next::Read };
         let (resume, client) = (self.gateway.resume.clone(), self.client.clone());
-        Next::Await(Box::pin(async move { Outcome::Begun(resume.begin(&client, request).await) }))
+        Next::Await(Box::pin(async move { Outcome::Begun(resume.begin(&client, *request).await) }))
     }
 
     fn tell_position(&self) {

@@ -78,7 +78,7 @@ impl Connections {
             let intake = Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &first_bytes);
             Some((socket, intake, ()))
         };
-        self.serve_opening(opening, place, async move |link, intake, ()| converse(link, intake).await, ended);
+        self.serve_opening(opening, place, move |link, intake, ()| converse(link, intake), ended);
     }
 
     /// The same for a client that only listens: `opening` gives the socket, and what else `converse` needs.

@@ -45,6 +45,7 @@ export CARGO_INCREMENTAL := 0
 endif
 
 PYTHON_FILES := python tests examples benches
+TYPES := services/gateway/types/synapse.d.ts
 BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
 	--package synapse-notifications --package synapse-analytics
 
@@ -80,7 +81,7 @@ test-free-threaded: rust redis ## Tests of the Python module in a CPython withou
 		$(FREE_THREADED)/bin/maturin develop --group test --locked --quiet --target-dir $(TARGET_DIR)/free-threaded
 	$(FREE_THREADED)/bin/pytest tests/python
 
-test-e2e: module test-binaries redis postgres influxdb victoria-metrics node clients ## Real clients against real processes alone
+test-e2e: module test-binaries redis postgres influxdb victoria-metrics chromium node clients ## Real clients against real processes alone
 	$(BIN)/pytest tests/e2e
 
 conformance-server: rust ## What the protocols' own suites ask for, on port 3000 (PROTOCOL=engine|socket)
@@ -140,6 +141,10 @@ module: tools
 module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
+types: rust ## Writes services/gateway/types/synapse.d.ts anew, from the schema of the events
+	cargo run --package synapse-gateway --example types --locked --quiet > $(TYPES).new
+	mv $(TYPES).new $(TYPES)
+
 ##@ Measure it
 bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications bench-analytics ## Publishing, consuming, delivering, making tasks, storing, each beside its peers in the same run
 
@@ -169,13 +174,13 @@ bench-notifications: module-release release redis ## How long after its event a 
 bench-analytics: module-release release redis influxdb victoria-metrics ## Storing events alone
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/analytics.py
 
-soak: module test-binaries redis influxdb victoria-metrics node clients ## The long tests: hours of traffic and faults in minutes
+soak: module test-binaries redis influxdb victoria-metrics chromium node clients ## The long tests: hours of traffic and faults in minutes
 	SYNAPSE_TEST_OFFSETS=all PROPTEST_CASES=1000 cargo test --package synapse-rs --test publishing --locked
 	$(BIN)/pytest tests/e2e --soak
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e conformance-server conformance fuzz lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics valgrind node clients peers clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics chromium valgrind node clients peers types clean help
 
 tools: rust $(VENV)/.installed
 
@@ -203,6 +208,9 @@ influxdb:
 
 victoria-metrics:
 	@$(NEED) 'command -v victoria-metrics' victoria-metrics
+
+chromium:
+	@$(NEED) 'command -v chromium' chromium
 
 valgrind:
 	@$(NEED) 'command -v valgrind' valgrind

@@ -9,7 +9,7 @@ import pytest
 
 import synapse_rs
 from harness.audience import SOCKET_IO_NAMES, STREAMS, Viewer, visible
-from harness.client import NodeSocketIo, PythonSocketIo, SocketIoClient, WebSocket
+from harness.client import EventSource, NodeSocketIo, PythonSocketIo, SocketIoClient, WebSocket
 from harness.gateway import Gateway
 from harness.publishing import add_markers, add_raw_entries, arrivals, is_invalid
 from harness.tokens import SECRET, token
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 BUSY_USER = "1000"
 """The user who asks most in the made-up traffic."""
-KINDS: tuple[type[NodeSocketIo | PythonSocketIo | WebSocket], ...] = (NodeSocketIo, PythonSocketIo, WebSocket)
+KINDS: tuple[type[NodeSocketIo | PythonSocketIo | WebSocket | EventSource], ...] = (
+    NodeSocketIo,
+    PythonSocketIo,
+    WebSocket,
+    EventSource,
+)
 PATIENCE_S = 90.0
 
 
@@ -92,7 +97,8 @@ def test_each_client_of_each_replica_gets_exactly_what_it_may_see(
         assert client.ids() == expected, f"{client} as {viewer}"
         for event in client.events():
             name = event.pop("_name")
-            assert name == (SOCKET_IO_NAMES[event["stream"]] if isinstance(client, SocketIoClient) else event["event"])
+            of_its_stream = isinstance(client, SocketIoClient | EventSource)
+            assert name == (SOCKET_IO_NAMES[event["stream"]] if of_its_stream else event["event"])
             assert payloads.setdefault(event["stream"] + event["id"], event) == event, "one payload for every protocol"
 
 

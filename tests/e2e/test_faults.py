@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.client import NodeSocketIo, WebSocket
+from harness.client import EventSource, NodeSocketIo, WebSocket
 from harness.flow import STREAM, Flow
 from harness.gateway import Gateway
 from harness.wait import eventually
@@ -78,7 +78,7 @@ def test_redis_stopped_and_started_during_publishing_loses_nothing_and_owns_up_t
     durable_redis: RedisServer, until_end: Callable[[Any], Any], rounds: int, how: signal.Signals
 ) -> None:
     gateway = until_end(Gateway(durable_redis.url))
-    clients = [until_end(kind(gateway)).connected() for kind in (WebSocket, NodeSocketIo)]
+    clients = [until_end(kind(gateway)).connected() for kind in (WebSocket, NodeSocketIo, EventSource)]
     flow = until_end(Flow(durable_redis.url))
     for _ in range(rounds):
         wait_for_more(clients[0])

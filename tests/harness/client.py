@@ -1,14 +1,16 @@
-"""Real clients as processes of their own: socket.io-client, python-socketio, a plain WebSocket."""
+"""Real clients as processes of their own: socket.io-client, python-socketio, a plain WebSocket, an EventSource."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
 
 from harness.process import Process
 from harness.wait import PATIENCE_S
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from harness.gateway import Gateway
     from harness.service import Service
+    from harness.wire import Wire
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 
@@ -183,3 +186,28 @@ class WebSocket(Client):
     def send(self, message: dict[str, Any]) -> None:
         """Sends a message of one's own."""
         self._process.say(json.dumps({"send": message}))
+
+
+class EventSource(Client):
+    """An EventSource of `/events`, which comes back by itself."""
+
+    def __init__(self, gateway: Gateway | Wire, query: dict[str, str] | None = None, **options: object) -> None:
+        """Connects with these parameters; for the options see `events.mjs`."""
+        url = f"{gateway.http_url}/events?{urlencode(query or {})}"
+        super().__init__(["node", CLIENTS / "events.mjs", url, json.dumps(options)])
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The lines of the events of this name, so far."""
+        return [line for line in list(self.said) if line["is"] == "event" and line["name"] == name]
+
+    def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        return {**line["data"], "_name": line["name"]} if line["name"].endswith("-event") else None
+
+
+class Browser(EventSource):
+    """The same in Chromium, by a page of the gateway's own origin."""
+
+    def __init__(self, gateway: Gateway | Wire, query: dict[str, str] | None = None, **options: object) -> None:
+        """Connects with these parameters."""
+        chromium = shutil.which("chromium") or "chromium"
+        super().__init__(gateway, query, **{"page": f"{gateway.http_url}/health", "chromium": chromium, **options})

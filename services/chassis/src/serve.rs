@@ -1,9 +1,19 @@
 //! Serving HTTP/1.1 over plain TCP, with limits on all that a client can take: connections, bytes and time.
 //!
 //! A route that upgrades its connection gets the very socket back: `hyper::upgrade::Upgraded`
-//! downcasts to `TokioIo<TcpStream>`, and of the HTTP connection nothing stays in memory.
+//! downcasts to `TokioIo<TcpStream>`, and of the HTTP connection nothing stays in memory. So does one whose answer
+//! does not end: [`hand_over`].
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future as _, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -22,8 +32,10 @@ use tower::Service as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, info, warn};
 
+mod handover;
 mod listen;
 
+pub use handover::{HandedOver, Seized, hand_over};
 pub use listen::{ListenError, listen};
 
 /// What a client is told when there is no room for its connection.
@@ -176,26 +188,44 @@ impl Server {
     }
 }
 
-/// Exchanges requests and responses until the connection ends, is upgraded, or `shutdown` finds it idle.
+/// Exchanges requests and responses until the connection ends, is upgraded or handed over, or `shutdown` finds it idle.
 async fn converse(http: http1::Builder, stream: TcpStream, router: Router, peer: Peer, shutdown: Shutdown) {
+    let slot = handover::Slot::default();
+    let watching = slot.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer.clone());
         // A router is always ready.
-        let answer = router.clone().call(request);
-        async move { answer.await.map_err(|never: Infallible| never) }
-    });
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        let (answer, slot) = (router.clone().call(request), watching.clone());
+        async move {
+            let response = answer.await.map_err(|never: Infallible| never)?;
+            Ok::<_, Infallible>(slot.watch(response).await)
         }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection ended early");
+    });
+    let mut connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut leaving = std::pin::pin!(shutdown.cancelled());
+    let mut is_leaving = false;
+    let ended = poll_fn(|context| {
+        if !is_leaving && leaving.as_mut().poll(context).is_ready() {
+            is_leaving = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        let ended = Pin::new(&mut connection).poll(context);
+        // The service is polled within the connection, so that what it promises is seen at once.
+        match slot.take() {
+            Some(promised) => Poll::Ready(Ok(Some(promised))),
+            None => ended.map_ok(|()| None),
+        }
+    })
+    .await;
+    match ended {
+        Ok(None) => {}
+        Ok(Some(promised)) => {
+            if let Some(parts) = connection.into_parts() {
+                promised.keep(parts.io);
+            }
+        }
+        Err(error) => debug!(%error, "a connection ended early"),
     }
 }
 

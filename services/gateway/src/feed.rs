@@ -25,7 +25,7 @@ use crate::{
     audience::Audience,
     client::{Client, Run},
     filters::{Filters, Verdicts},
-    frames::{Encoded, PROTOCOLS, Protocol},
+    frames::{Encoded, Protocol},
     history::{Capacity, History, Past, before_last},
     metrics,
     position::Position,
@@ -155,8 +155,8 @@ impl Feed {
 
     fn deliver(&self, events: &[Live]) {
         let begin = Instant::now();
-        let encoded = [const { OnceCell::new() }; PROTOCOLS];
-        let mut sent = [0; PROTOCOLS];
+        let encoded = [const { OnceCell::new() }; Protocol::ALL.len()];
+        let mut sent = [0; Protocol::ALL.len()];
         let mut to_flush = Vec::new();
         let verdicts = Verdicts::on(events);
         for run in runs(events) {
@@ -175,7 +175,7 @@ impl Feed {
             }
         }
         flush(to_flush);
-        for protocol in [Protocol::SocketIo, Protocol::SocketIoWithOffsets, Protocol::WebSocket] {
+        for protocol in Protocol::ALL {
             metrics::sent(protocol, sent[protocol as usize]);
         }
         metrics::filters_tried(verdicts.tried());
@@ -189,7 +189,7 @@ impl Feed {
         frame: impl Fn(Protocol) -> Vec<u8>,
         is_meant: impl Fn(&Arc<Client>) -> bool,
     ) -> usize {
-        let frames = [const { OnceCell::new() }; PROTOCOLS];
+        let frames = [const { OnceCell::new() }; Protocol::ALL.len()];
         let (mut count, mut to_flush) = (0, Vec::new());
         self.hub.each_in(room, |client| {
             if !is_meant(client) {

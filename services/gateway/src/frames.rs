@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use synapse_realtime::{
     outbox::Piece,
     socketio::packet::{self, EVENT_PREFIX},
+    sse,
     websocket::frame::{self, MAX_SERVER_HEADER, OpCode},
 };
 
@@ -23,17 +24,21 @@ pub enum Protocol {
     SocketIoWithOffsets,
     /// Our own JSON over WebSocket.
     WebSocket,
+    /// Server-sent events over HTTP.
+    ServerSentEvents,
 }
 
-/// How many there are.
-pub(crate) const PROTOCOLS: usize = 3;
-
 impl Protocol {
+    /// Every protocol, each at its place.
+    pub const ALL: [Self; 4] =
+        [Self::SocketIo, Self::SocketIoWithOffsets, Self::WebSocket, Self::ServerSentEvents];
+
     /// Its name in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SocketIo | Self::SocketIoWithOffsets => "socketio",
             Self::WebSocket => "websocket",
+            Self::ServerSentEvents => "sse",
         }
     }
 
@@ -42,6 +47,11 @@ impl Protocol {
         match self {
             Self::SocketIo | Self::SocketIoWithOffsets => frame::text(&packet::event(name, data)),
             Self::WebSocket => frame::text(&json!({ "type": name, "data": data }).to_string()),
+            Self::ServerSentEvents => {
+                let mut event = Vec::new();
+                sse::push_event(&mut event, name, None, data.to_string().as_bytes());
+                event
+            }
         }
     }
 
@@ -74,6 +84,10 @@ impl Protocol {
                     "\",\"event\":",
                 ];
                 push_parts(out, &parts, event, b"}");
+            }
+            Self::ServerSentEvents => {
+                let token = position.token();
+                sse::push_event(out, event.stream.socketio_event(), Some(&token), &event.payload);
             }
         }
     }

@@ -62,7 +62,7 @@ pub struct Gateway {
     pub(crate) relay: Relay,
     /// Reads the bodies of requests.
     pub(crate) bodies: Bodies,
-    service: Service,
+    pub(crate) service: Service,
     pub(crate) connections: Connections,
     is_loaded: watch::Receiver<bool>,
 }
@@ -103,7 +103,6 @@ impl Gateway {
         let ready = service.readiness.condition("history");
         let (memories, writing) = Memories::new(redis.clone());
         let gateway = Arc::new(Self {
-            settings,
             resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
             relay: Relay::new(redis.clone(), feed.clone()),
             memories,
@@ -111,6 +110,7 @@ impl Gateway {
             feed,
             service: service.clone(),
             connections: Connections::new(settings.connections()),
+            settings,
             is_loaded,
         });
         let reading = Shutdown::new();
@@ -158,7 +158,7 @@ impl Gateway {
         self.connections.drain(grace.mul_f64(GOODBYES_OF_GRACE).saturating_sub(begun.elapsed())).await;
     }
 
-    fn shutdown(&self) -> &Shutdown {
+    pub(crate) fn shutdown(&self) -> &Shutdown {
         &self.service.shutdown
     }
 
@@ -200,8 +200,8 @@ impl Gateway {
         Ok(Who { identity, user, organisation, expires_at })
     }
 
-    /// Puts a client into the rooms that are its own, and out of those that were.
-    pub(crate) fn assume(&self, client: &Arc<Client>, who: &Who) -> Result<(), Failure> {
+    /// The rooms that are somebody's own.
+    pub(crate) fn own_rooms(&self, who: &Who) -> Result<Vec<Room>, Failure> {
         let mut own = Vec::with_capacity(2);
         if let Some(user) = &who.user {
             own.push(Room::user(user).map_err(|error| Failure::new("invalid_user", error.to_string()))?);
@@ -213,6 +213,12 @@ impl Gateway {
         if !self.is_open() && who.identity.has_scope("events:all") {
             own.push(Room::AllEvents);
         }
+        Ok(own)
+    }
+
+    /// Puts a client into the rooms that are its own, and out of those that were.
+    pub(crate) fn assume(&self, client: &Arc<Client>, who: &Who) -> Result<(), Failure> {
+        let own = self.own_rooms(who)?;
         for room in client.replace_own_rooms(own) {
             self.feed.hub.part(&room, client);
         }
@@ -290,34 +296,31 @@ impl Gateway {
     }
 
     async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: Intake, hello: Hello) -> Ending {
-        match client.protocol {
-            Protocol::SocketIo | Protocol::SocketIoWithOffsets => {
-                let application = SocketIoClient::new(self.clone(), client.clone(), hello);
-                let rules = socketio::rules(&self.settings);
-                let link = &client.link;
-                drive(link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
-            }
-            Protocol::WebSocket => {
-                let mut session = WebSocketClient::new(self.clone(), client.clone(), hello);
-                drive(&client.link, &mut session, intake).await
-            }
+        if client.protocol.is_socketio() {
+            let application = SocketIoClient::new(self.clone(), client.clone(), hello);
+            let rules = socketio::rules(&self.settings);
+            let link = &client.link;
+            drive(link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
+        } else {
+            let mut session = WebSocketClient::new(self.clone(), client.clone(), hello);
+            drive(&client.link, &mut session, intake).await
         }
     }
 }
 
-fn ended(protocol: Protocol, ending: Ending) {
+pub(crate) fn ended(protocol: Protocol, ending: Ending) {
     metrics::ended(ending);
     tracing::debug!(protocol = protocol.name(), ?ending, "a connection has ended");
 }
 
 /// A client that is in the hub; it leaves when this is dropped, however its connection ends.
-struct Present<'a> {
+pub(crate) struct Present<'a> {
     gateway: &'a Gateway,
-    client: Arc<Client>,
+    pub(crate) client: Arc<Client>,
 }
 
 impl<'a> Present<'a> {
-    fn new(gateway: &'a Gateway, client: Arc<Client>) -> Self {
+    pub(crate) fn new(gateway: &'a Gateway, client: Arc<Client>) -> Self {
         gateway.feed.hub.enter(&client);
         metrics::connected(client.protocol);
         Self { gateway, client }

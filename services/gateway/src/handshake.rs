@@ -48,7 +48,7 @@ impl std::fmt::Debug for Hello {
 }
 
 impl Hello {
-    fn of(headers: &HeaderMap, mut parameters: HashMap<String, String>) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, mut parameters: HashMap<String, String>) -> Self {
         // A malformed header is no token; the parameter may still have one.
         let header = bearer_token(headers).ok().flatten().map(str::to_owned);
         let mut take = |names: &[&str]| names.iter().find_map(|name| parameters.remove(*name));
@@ -139,7 +139,10 @@ fn open(
 }
 
 /// A place under the limits, and who takes it.
-fn place_for(gateway: &Gateway, request: &Request) -> Result<(AddressPermit, Peer), ApiError> {
+pub(crate) fn place_for<B>(
+    gateway: &Gateway,
+    request: &http::Request<B>,
+) -> Result<(AddressPermit, Peer), ApiError> {
     let peer = request
         .extensions()
         .get::<Peer>()

@@ -1,4 +1,4 @@
-//! The realtime gateway: forwards every stream to Socket.IO and WebSocket clients.
+//! The realtime gateway: forwards every stream to Socket.IO, WebSocket and `EventSource` clients.
 //!
 //! # Layout
 //!
@@ -11,8 +11,9 @@
 //! * [`frames`], [`client`], [`subscriptions`], [`filters`]: what one client gets, and as what.
 //! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
 //! * [`position`], [`resume`]: coming back without a gap; `memory`: what Socket.IO's clients find again.
-//! * [`handshake`], [`gateway`]: the life of a connection; `socketio` and `websocket`: what clients may ask for.
-//! * [`lag`]: how far behind the replicas are. [`settings`], [`metrics`].
+//! * [`handshake`], [`gateway`]: the life of a connection; `socketio`, `websocket` and `sse`: what clients may ask for.
+//! * [`lag`]: how far behind the replicas are. [`settings`], [`metrics`]; [`types`]: all of this in
+//!   TypeScript.
 
 pub mod audience;
 pub mod client;
@@ -36,8 +37,10 @@ mod routes;
 pub mod sealed;
 pub mod settings;
 mod socketio;
+mod sse;
 pub mod streams;
 pub mod subscriptions;
+pub mod types;
 mod websocket;
 
 use axum::Router;

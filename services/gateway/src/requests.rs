@@ -4,7 +4,14 @@ use serde_json::Value;
 use synapse_realtime::socketio::application::Failure;
 use synapse_rs::Filter;
 
-use crate::streams::{Stream, StreamSet};
+use crate::{
+    position::After,
+    resume::Request,
+    streams::{Stream, StreamSet},
+};
+
+/// The most of the latest events that are sent first.
+const MAX_LAST: u64 = 1_000;
 
 /// Refuses fields that nobody reads: a condition with a misspelt name would else let everything through.
 pub(crate) fn check_fields(request: &Value, known: &[&str]) -> Result<(), Failure> {
@@ -21,6 +28,38 @@ pub(crate) fn check_fields(request: &Value, known: &[&str]) -> Result<(), Failur
     }
 }
 
+/// What a client asks for, and from where on: `after` a position or entry, or with so many of the latest first.
+pub(crate) fn request_for(
+    streams: StreamSet,
+    condition: Option<Filter>,
+    after: Option<&str>,
+    last: Option<u64>,
+) -> Result<Request, Failure> {
+    let after = after.map(After::parse).transpose();
+    let after = after.map_err(|error| Failure::new("invalid_position", error.to_string()))?;
+    if matches!(after, Some(After::Entry(_))) && names(streams).len() != 1 {
+        let message = "the id of an entry is of one stream: name that stream alone, or give a position";
+        return Err(Failure::new("invalid_position", message));
+    }
+    let last = match last {
+        Some(_) if after.is_some() => return Err(invalid("give after or last, not both".to_owned())),
+        Some(last) if last > MAX_LAST => return Err(invalid_last()),
+        last => last.and_then(|last| usize::try_from(last).ok()),
+    };
+    Ok(Request { streams, condition, after, last })
+}
+
+pub(crate) fn invalid_last() -> Failure {
+    invalid(format!("last is a whole number up to {MAX_LAST}"))
+}
+
+/// The names of streams, as clients know them.
+pub(crate) fn names(streams: StreamSet) -> Vec<&'static str> {
+    let mut names: Vec<_> = streams.iter().map(Stream::name).collect();
+    names.dedup();
+    names
+}
+
 /// The streams of a request; all if it names none.
 pub(crate) fn streams_of(request: &Value) -> Result<StreamSet, Failure> {
     let names = match &request["streams"] {
@@ -31,18 +70,18 @@ pub(crate) fn streams_of(request: &Value) -> Result<StreamSet, Failure> {
     let mut streams = StreamSet::default();
     for name in names {
         let name = name.as_str().ok_or_else(|| invalid("streams is a list of names".to_owned()))?;
-        let set = StreamSet::named(name).ok_or_else(|| {
-            let name: String = name.chars().take(60).collect();
-            let mut known: Vec<_> = Stream::all().map(Stream::name).collect();
-            known.dedup();
-            Failure::new(
-                "unknown_stream",
-                format!("there is no stream {name:?}; there are {}", known.join(", ")),
-            )
-        })?;
-        streams = streams.with(set);
+        streams = streams.with(stream_named(name)?);
     }
     Ok(streams)
+}
+
+/// The streams a client means by a name.
+pub(crate) fn stream_named(name: &str) -> Result<StreamSet, Failure> {
+    StreamSet::named(name).ok_or_else(|| {
+        let name: String = name.chars().take(60).collect();
+        let known = names(StreamSet::ALL).join(", ");
+        Failure::new("unknown_stream", format!("there is no stream {name:?}; there are {known}"))
+    })
 }
 
 /// The condition of a request, if it has one.

@@ -18,7 +18,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{emit, gateway::Gateway, handshake, settings::ABOUT};
+use crate::{emit, gateway::Gateway, handshake, settings::ABOUT, sse};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,6 +36,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>, service: &Service) -> Router {
         .route("/openapi.json", get(async move || Json(description.as_ref().clone())))
         .route("/socket.io/", any(handshake::socketio))
         .route("/ws", any(handshake::websocket))
+        .route("/events", any(sse::request::events))
         .with_state(gateway)
 }
 

@@ -33,13 +33,20 @@ synapse_chassis::variables! {
     CONNECT_TIMEOUT: Duration = "45s";
     /// How often a quiet connection is told its position.
     POSITION_INTERVAL: Duration = "25s";
+    /// How often something is sent over server-sent events, if only a comment, to keep proxies from closing them.
+    SSE_COMMENT_INTERVAL: Duration = "15s";
+    /// How long a client of server-sent events waits, more or less, before it comes back.
+    SSE_RETRY: Duration = "2s";
+    /// The cookie that may hold the token of /events. It counts with pages of the gateway's own origin and those that
+    /// CORS_ORIGINS names. Unset: none.
+    AUTH_COOKIE: Text;
 }
 
 /// The service in the words of `--help`.
 pub const ABOUT: About = About {
     name: "synapse-gateway",
     version: env!("CARGO_PKG_VERSION"),
-    summary: "forwards every stream to Socket.IO and WebSocket clients",
+    summary: "forwards every stream to Socket.IO, WebSocket and EventSource clients",
     default_port: 5008,
     variables: VARIABLES,
     shared: &[],
@@ -47,7 +54,7 @@ pub const ABOUT: About = About {
 };
 
 /// What the gateway is configured by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
@@ -69,6 +76,12 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Time between two positions.
     pub position_interval: Duration,
+    /// Time between two comments of server-sent events.
+    pub comment_interval: Duration,
+    /// Time before an `EventSource` comes back.
+    pub retry: Duration,
+    /// The name of the cookie with the token.
+    pub auth_cookie: Option<Box<str>>,
 }
 
 impl Settings {
@@ -92,8 +105,17 @@ impl Settings {
             ping_timeout: duration(&PING_TIMEOUT)?,
             connect_timeout: duration(&CONNECT_TIMEOUT)?,
             position_interval: duration(&POSITION_INTERVAL)?,
+            comment_interval: duration(&SSE_COMMENT_INTERVAL)?,
+            retry: duration(&SSE_RETRY)?,
+            auth_cookie: environment.read(&AUTH_COOKIE, "the name of a cookie", cookie_name)?,
         })
     }
+}
+
+/// The name of a cookie is a token, by RFC 6265.
+fn cookie_name(text: &str) -> Option<Box<str>> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    text.bytes().all(is_token).then(|| text.into())
 }
 
 impl Settings {
@@ -134,9 +156,14 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_named_with_what_is_allowed() {
-        for (name, value) in
-            [("OUTBOX_BYTES", "1"), ("MAX_ROOMS", "none"), ("PING_INTERVAL", "0"), ("HISTORY_EVENTS", "-1")]
-        {
+        for (name, value) in [
+            ("OUTBOX_BYTES", "1"),
+            ("MAX_ROOMS", "none"),
+            ("PING_INTERVAL", "0"),
+            ("HISTORY_EVENTS", "-1"),
+            ("AUTH_COOKIE", "a b"),
+            ("AUTH_COOKIE", "a=b"),
+        ] {
             let message = refused(name, value);
             assert!(message.contains(name) && message.contains(value), "{message}");
         }

@@ -19,15 +19,11 @@ use crate::{
     gateway::{Gateway, Who, Word},
     handshake::Hello,
     metrics,
-    position::After,
-    requests::{check_fields, condition_of, id_of, invalid, streams_of},
-    resume::{Begun, Request},
+    requests::{check_fields, condition_of, id_of, invalid, invalid_last, names, request_for, streams_of},
+    resume::Begun,
     socketio::failure,
     streams::StreamSet,
 };
-
-/// The most of the latest events that are sent first.
-const MAX_LAST: u64 = 1_000;
 
 /// One `/ws` connection.
 pub(crate) struct WebSocketClient {
@@ -141,21 +137,12 @@ impl WebSocketClient {
             return Err(failure(Refusal::TokenMissing));
         }
         let streams = streams_of(request)?;
-        let after = text(request, "after")?.map(|after| After::parse(&after)).transpose();
-        let after = after.map_err(|error| Failure::new("invalid_position", error.to_string()))?;
-        if matches!(after, Some(After::Entry(_))) && names(streams).len() != 1 {
-            let message = "the id of an entry is of one stream: name that stream alone, or give a position";
-            return Err(Failure::new("invalid_position", message));
-        }
         let last = match &request["last"] {
             Value::Null => None,
-            last => match last.as_u64().filter(|last| *last <= MAX_LAST) {
-                Some(last) if after.is_none() => usize::try_from(last).ok(),
-                Some(_) => return Err(invalid("give after or last, not both".to_owned())),
-                None => return Err(invalid(format!("last is a whole number up to {MAX_LAST}"))),
-            },
+            last => Some(last.as_u64().ok_or_else(invalid_last)?),
         };
-        let request = Request { streams, condition: condition_of(request)?, after, last };
+        let after = text(request, "after")?;
+        let request = request_for(streams, condition_of(request)?, after.as_deref(), last)?;
         let (resume, client) = (self.gateway.resume.clone(), self.client.clone());
         Ok(Next::Instead(Box::pin(async move {
             let begun = resume.begin(&client, request).await;
@@ -299,12 +286,6 @@ fn reason(refusal: Refusal) -> CloseReason {
         Refusal::TokenExpired => CloseReason::TokenExpired,
         _ => CloseReason::Unauthorized,
     }
-}
-
-fn names(streams: StreamSet) -> Vec<&'static str> {
-    let mut names: Vec<_> = streams.iter().map(crate::streams::Stream::name).collect();
-    names.dedup();
-    names
 }
 
 fn text(request: &Value, name: &str) -> Result<Option<String>, Failure> {

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         polling::{Known, Polled, Sessions},
         session::new_sid,
     },
-    websocket::handshake::Upgrade,
+    websocket::handshake::{Opened, Upgrade},
 };
 
 /// What one connection, or one address, may take.
@@ -72,16 +72,55 @@ impl Connections {
         P: Send + 'static,
         F: Future<Output = Ending> + Send,
     {
+        let limits = self.limits;
+        let opening = async move {
+            let Opened { socket, first_bytes } = upgrade.open().await?;
+            let intake = Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &first_bytes);
+            Some((socket, intake, ()))
+        };
+        self.serve_opening(opening, place, move |link, intake, ()| converse(link, intake), ended);
+    }
+
+    /// The same for a client that only listens: `opening` gives the socket, and what else `converse` needs.
+    pub fn serve_listener<P, T, F>(
+        &self,
+        opening: impl Future<Output = Option<(TcpStream, T)>> + Send + 'static,
+        place: P,
+        converse: impl FnOnce(Arc<Link>, Intake, T) -> F + Send + 'static,
+        ended: impl FnOnce(Ending) + Send + 'static,
+    ) where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Ending> + Send,
+    {
+        let max_bytes = self.limits.max_message_bytes;
+        let opening = async move {
+            let (socket, more) = opening.await?;
+            Some((socket, Intake::unheard(max_bytes), more))
+        };
+        self.serve_opening(opening, place, converse, ended);
+    }
+
+    fn serve_opening<P, T, F>(
+        &self,
+        opening: impl Future<Output = Option<(TcpStream, Intake, T)>> + Send + 'static,
+        place: P,
+        converse: impl FnOnce(Arc<Link>, Intake, T) -> F + Send + 'static,
+        ended: impl FnOnce(Ending) + Send + 'static,
+    ) where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Ending> + Send,
+    {
         let (limits, cut) = (self.limits, self.cut.clone());
         self.running.spawn(async move {
-            let opening = timeout(limits.connect_timeout, upgrade.open());
-            let Some(Ok(Some(opened))) = cut.run_until_cancelled(opening).await else { return };
-            let link = Link::new(opened.socket, limits.outbox_bytes);
-            let intake =
-                Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &opened.first_bytes);
-            drop(opened.first_bytes);
+            let opening = timeout(limits.connect_timeout, opening);
+            let Some(Ok(Some((socket, intake, more)))) = cut.run_until_cancelled(opening).await else {
+                return;
+            };
+            let link = Link::new(socket, limits.outbox_bytes);
             let ending = tokio::select! {
-                ending = converse(link, intake) => ending,
+                ending = converse(link, intake, more) => ending,
                 () = cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
             };
             ended(ending);

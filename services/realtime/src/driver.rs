@@ -78,6 +78,11 @@ pub trait Session: Send {
 
     /// The server ends the connection: frames to send before the close frame.
     fn farewell(&mut self, reason: CloseReason) -> Vec<u8>;
+
+    /// The close frame: that of WebSocket, if the protocol has no other way.
+    fn close_frame(&self, reason: CloseReason) -> Vec<u8> {
+        frame::close(reason.code(), reason.name())
+    }
 }
 
 /// Why a connection ended.
@@ -96,10 +101,18 @@ pub enum Ending {
 pub struct Intake {
     decoder: Decoder,
     rate: RateLimit,
+    /// How much a client may still send that has nothing to say.
+    unheard: Option<Allowance>,
     /// What requests bring, while the client polls.
     requests: Option<Box<Requests>>,
     /// What is held for a socket that took the place of requests, and has the session known.
     place: Option<Box<(Place, Registered)>>,
+}
+
+/// Bytes that may still come; `None` once more have.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: Option<usize>,
 }
 
 /// What the requests of a client that polls have brought.
@@ -123,9 +136,16 @@ impl Intake {
         Self {
             decoder,
             rate: RateLimit::new(per_second, std::time::Instant::now()),
+            unheard: None,
             requests: None,
             place: None,
         }
+    }
+
+    /// Nothing: what a client sends is dropped, and more than `max_bytes` of it ends the connection.
+    pub fn unheard(max_bytes: usize) -> Self {
+        let unheard = Some(Allowance { left: Some(max_bytes) });
+        Self { unheard, ..Self::new(max_bytes, 0, &[]) }
     }
 
     /// The same from a client that polls, whose requests hand over what they bring.
@@ -152,14 +172,28 @@ impl Intake {
         self.requests.as_ref().map_or_else(|| new_sid().into(), |requests| requests.sid.clone())
     }
 
-    fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
+    /// Takes what came from the socket.
+    fn extend(&mut self, bytes: &[u8]) {
+        match &mut self.unheard {
+            None => self.decoder.extend(bytes),
+            Some(allowance) => allowance.left = allowance.left.and_then(|left| left.checked_sub(bytes.len())),
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Message>, CloseReason> {
+        if self.unheard.is_some_and(|allowance| allowance.left.is_none()) {
+            return Err(CloseReason::MessageTooLarge);
+        }
         if let Some(requests) = &mut self.requests {
             if let Some(message) = requests.messages.next() {
                 return Ok(Some(message));
             }
             self.answer();
         }
-        self.decoder.next_message()
+        self.decoder.next_message().map_err(|error: DecodeError| {
+            tracing::debug!(%error, "a client's messages can't be read");
+            error.reason()
+        })
     }
 
     /// Answers the request whose messages have been read.
@@ -223,7 +257,7 @@ pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: In
                 link.keep_started_frame();
             }
             let mut last = session.farewell(reason);
-            last.extend(frame::close(reason.code(), reason.name()));
+            last.extend(session.close_frame(reason));
             let patience = if reason == CloseReason::SlowClient { SLOW_GOODBYE } else { GOODBYE };
             say_goodbye(link, last, intake.patience(reason).unwrap_or(patience)).await;
         }
@@ -289,7 +323,7 @@ async fn serve<S: Session>(
                             link.unblock();
                         }
                         if listens && (state.is_readable() || state.is_read_closed()) {
-                            if !read_some(link, &mut intake.decoder) {
+                            if !read_some(link, intake) {
                                 return Ending::ClientGone;
                             }
                             unread = true;
@@ -324,10 +358,7 @@ enum Step<T> {
 }
 
 fn read_on<S: Session>(session: &mut S, intake: &mut Intake) -> Result<Step<S::Outcome>, CloseReason> {
-    let message = intake.next_message().map_err(|error| {
-        tracing::debug!(%error, "a client's messages can't be read");
-        error.reason()
-    })?;
+    let message = intake.next_message()?;
     if message.is_some() && !intake.rate.allow(std::time::Instant::now()) {
         return Err(CloseReason::TooManyMessages);
     }
@@ -349,9 +380,9 @@ fn read_on<S: Session>(session: &mut S, intake: &mut Intake) -> Result<Step<S::O
 }
 
 /// Whether the client is still there.
-fn read_some(link: &Link, decoder: &mut Decoder) -> bool {
+fn read_some(link: &Link, intake: &mut Intake) -> bool {
     for _ in 0..READS_IN_A_ROW {
-        match link.read(|bytes| decoder.extend(bytes)) {
+        match link.read(|bytes| intake.extend(bytes)) {
             Read::Some => {}
             Read::Nothing => return true,
             Read::End => return false,

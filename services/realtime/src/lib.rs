@@ -11,6 +11,7 @@
 //! * [`driver`]: the one task of a connection: reads, keeps time, and says goodbye.
 //! * [`websocket`]: RFC 6455: the handshake, frames, and messages made of them.
 //! * [`socketio`]: Engine.IO 4 and Socket.IO 5 over it.
+//! * [`sse`]: server-sent events, over an answer of HTTP that does not end.
 //! * [`close`]: why a connection ends, and whether the client should come back.
 //! * [`limits`]: how much one client or one address may do.
 //! * [`recent`]: the last ids of something, so that what comes twice is passed on once.
@@ -25,4 +26,5 @@ pub mod link;
 pub mod outbox;
 pub mod recent;
 pub mod socketio;
+pub mod sse;
 pub mod websocket;

@@ -11,9 +11,11 @@ use std::{
     io::{self, IoSlice},
     net::Shutdown,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::{
     io::{Interest, Ready},
     net::TcpStream,
@@ -96,6 +98,18 @@ impl Link {
     /// Whether the client polls: it has no socket.
     pub fn is_polled(&self) -> bool {
         self.socket.get().is_none()
+    }
+
+    /// A client that takes nothing of what is sent for so long is gone, whether or not it was heard to leave; what is
+    /// sent must be often enough to find out.
+    pub fn expect_taken_within(&self, patience: Duration) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(socket) = self.socket.get() {
+            // Elsewhere, and where it can't be set, the system's own patience counts, some minutes.
+            let _ = SockRef::from(socket).set_tcp_user_timeout(Some(patience));
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = patience;
     }
 
     /// Adds frames to what waits. When too much waits, the connection is closed as
@@ -328,7 +342,7 @@ impl Link {
     /// Tells the client that nothing more will come.
     pub(crate) fn shut_down(&self) {
         // A socket that the client has reset already is shut down enough.
-        let _ = self.socket.get().map(|socket| socket2::SockRef::from(socket).shutdown(Shutdown::Write));
+        let _ = self.socket.get().map(|socket| SockRef::from(socket).shutdown(Shutdown::Write));
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
 
-use crate::websocket::frame;
+use crate::{sse, websocket::frame};
 
 /// Slices written by one call of the system.
 pub const MAX_SLICES: usize = 64;
@@ -75,12 +75,21 @@ impl Piece {
     fn current_frame(&self) -> (usize, usize) {
         let mut begin = self.boundary;
         loop {
-            let end = begin + frame::length_of(&self.buffer[begin..self.end]);
+            let end = begin + length_of(&self.buffer[begin..self.end]);
             if end > self.start || end >= self.end {
                 return (begin, end);
             }
             begin = end;
         }
+    }
+}
+
+/// How long the frame at the beginning of `bytes` is; `bytes.len()` if it ends later. The first bit of a server's frame
+/// of WebSocket is set, for it is never in parts; that of a text is not.
+fn length_of(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(first) if first.is_ascii() => sse::length_of(bytes),
+        _ => frame::length_of(bytes),
     }
 }
 
@@ -145,7 +154,7 @@ impl Outbox {
         self.pieces.iter().flat_map(|piece| {
             let mut rest = piece.as_bytes();
             std::iter::from_fn(move || {
-                let (frame, after) = rest.split_at(frame::length_of(rest));
+                let (frame, after) = rest.split_at(length_of(rest));
                 rest = after;
                 (!frame.is_empty()).then_some(frame)
             })

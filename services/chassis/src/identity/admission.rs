@@ -13,6 +13,8 @@ use crate::settings::Common;
 /// Headers that only a proxy writes; with any of them a request does not come from this machine.
 const FORWARDING: [&str; 2] = ["forwarded", "x-real-ip"];
 const FORWARDING_PREFIX: &str = "x-forwarded-";
+/// Where the page is from that asks, by the browser's word.
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// The rules that hold before anyone is asked for a token.
 #[derive(Clone, Debug)]
@@ -54,6 +56,17 @@ impl Admission {
         match origin {
             Some(origin) if !self.origins.allow(origin, host?) => Err(Refusal::OriginRefused),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether cookies of this request may say who is asking. A browser sends them whatever page asks, so the page must
+    /// be of the service's own origin or one that is named: `CORS_ORIGINS=*` names none.
+    pub fn takes_cookies(&self, headers: &HeaderMap) -> bool {
+        match (origin_of(headers), host_of(headers)) {
+            (Ok(Some(origin)), Ok(host)) => self.origins.name(origin, host),
+            // No page that could read the answer, unless the browser says that it is of another site.
+            (Ok(None), Ok(_)) => headers.get(FETCH_SITE).is_none_or(|site| site != "cross-site"),
+            _ => false,
         }
     }
 

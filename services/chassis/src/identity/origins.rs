@@ -48,12 +48,22 @@ impl Origins {
 
     /// Whether a page of this origin may call the service at this `Host`.
     pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
-        let listed = match self {
+        match self {
             Self::Any => true,
-            Self::Loopback => is_loopback_origin(origin),
+            Self::Loopback => is_loopback_origin(origin) || self.name(origin, host),
+            Self::Listed(_) => self.name(origin, host),
+        }
+    }
+
+    /// Whether a page of this origin is meant in particular, and not merely one of all, or one of another machine
+    /// than the service.
+    pub fn name(&self, origin: &str, host: Option<&str>) -> bool {
+        let named = match self {
+            Self::Any => false,
+            Self::Loopback => is_loopback_origin(origin) && host.is_some_and(is_loopback_authority),
             Self::Listed(listed) => listed.iter().any(|listed| listed == origin),
         };
-        listed || host.is_some_and(|host| is_same_origin(origin, host))
+        named || host.is_some_and(|host| is_same_origin(origin, host))
     }
 }
 

@@ -121,6 +121,64 @@ async fn an_upgrade_hands_over_the_socket_itself_with_nodelay_and_what_was_read(
     assert_eq!(&text, b"still open");
 }
 
+/// Gives the connection of an answer that does not end to whoever asks next.
+fn endless(connections: mpsc::Sender<(Seized, Peer)>) -> Router {
+    let answer = async move |Extension(peer): Extension<Peer>| -> Response {
+        let mut response = [(header::CONTENT_TYPE, "text/event-stream")].into_response();
+        let handed_over = hand_over(&mut response);
+        tokio::spawn(async move {
+            let seized = handed_over.await.expect("the connection");
+            connections.send((seized, peer)).await.unwrap();
+        });
+        response
+    };
+    Router::new().route("/endless", get(answer))
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_gets_the_socket_itself_and_its_head_as_the_layers_left_it() {
+    let (sender, mut connections) = mpsc::channel(1);
+    let layer = axum::middleware::map_response(async |mut response: Response| {
+        response.headers_mut().insert("x-layer", "seen".parse().unwrap());
+        response
+    });
+    let router = endless(sender).merge(hello()).layer(layer);
+    let server = Running::start(router, Limits { connections: 1, ..Limits::default() }, LONG).await;
+    // The connection has been used before, as a browser does.
+    let mut client = server.connect_and_send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let own = client.local_addr().unwrap().to_string();
+    assert!(head(&mut client).await.contains("x-layer: seen"));
+    client.read_exact(&mut vec![0; own.len()]).await.unwrap();
+    client.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\nGET /late").await.unwrap();
+
+    let (Seized { mut socket, head: begin }, peer) = connections.recv().await.unwrap();
+    let begin = String::from_utf8(begin.to_vec()).unwrap();
+    assert!(begin.starts_with("HTTP/1.1 200 OK\r\n") && begin.ends_with("\r\nconnection: close\r\n\r\n"));
+    assert!(begin.contains("x-layer: seen\r\n") && !begin.contains("content-length"), "{begin}");
+    socket.write_all(format!("{begin}data").as_bytes()).await.unwrap();
+    assert_eq!(head(&mut client).await, begin);
+
+    // It counts as long as its peer is kept, and the server's end does not wait for it.
+    assert!(rest(&mut server.connect().await).await.starts_with("HTTP/1.1 503 "));
+    server.shutdown.cancel();
+    timeout(LONG, server.task).await.unwrap().unwrap();
+    socket.write_all(b" goes on").await.unwrap();
+    drop((socket, peer));
+    assert_eq!(rest(&mut client).await, "data goes on");
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_takes_any_more_is_closed() {
+    let forgetful = async || -> Response {
+        let mut response = StatusCode::OK.into_response();
+        drop(hand_over(&mut response));
+        response
+    };
+    let server = Running::of(Router::new().route("/", get(forgetful))).await;
+    let mut client = server.connect_and_send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(rest(&mut client).await, "");
+}
+
 #[tokio::test]
 async fn one_connection_too_many_is_told_so_until_another_ends() {
     let (sender, mut sockets) = mpsc::channel(1);

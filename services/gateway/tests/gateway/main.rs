@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests state invariants by unwrapping")]
 
 mod audience;
+mod event_source;
+mod events;
 mod faults;
 mod lag;
 mod limits;

@@ -37,6 +37,24 @@ fn pieces_that_follow_each_other_in_a_buffer_become_one() {
 }
 
 #[test]
+fn the_rest_of_a_started_block_of_text_is_kept_as_well() {
+    let blocks = "event: a\ndata: one\n\nevent: b\ndata: two\n\nevent: c\ndata: three\n\n";
+    let (second, third) = (20, 40);
+    let mut outbox = Outbox::default();
+    outbox.push(Bytes::from(blocks).into());
+    outbox.advance(second + 3);
+    outbox.detach();
+    outbox.keep_started_frame();
+    assert_eq!(waiting(&outbox), blocks.as_bytes()[second + 3..third]);
+
+    let mut outbox = Outbox::default();
+    outbox.push(Bytes::from(blocks).into());
+    outbox.advance(second);
+    outbox.keep_started_frame();
+    assert!(outbox.is_empty(), "nothing of it has been sent");
+}
+
+#[test]
 fn a_gap_in_the_buffer_keeps_pieces_apart() {
     let (buffer, ends) = frames(&["one", "two", "three"]);
     let mut outbox = Outbox::default();

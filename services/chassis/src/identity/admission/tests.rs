@@ -35,6 +35,31 @@ fn admit(variables: &[(&str, &str)], pairs: &[(&str, &str)]) -> Result<(), Refus
 }
 
 #[test]
+fn cookies_count_only_with_pages_that_are_named_or_our_own() {
+    let takes = |origins: &str, pairs: &[(&str, &str)]| {
+        let settings = [KEY, ("HOST", "0.0.0.0"), ("CORS_ORIGINS", origins)];
+        Admission::new(&common(&settings)).takes_cookies(&headers(pairs))
+    };
+    let host = ("host", "api.example");
+    for origins in ["", "*", "https://app.example"] {
+        assert!(takes(origins, &[host]), "no web page");
+        assert!(takes(origins, &[host, ("sec-fetch-site", "same-origin")]));
+        assert!(takes(origins, &[host, ("origin", "https://api.example")]));
+        for origin in ["https://evil.example", "null", "", "http://localhost:3000"] {
+            assert!(!takes(origins, &[host, ("origin", origin)]), "{origins:?} and {origin:?}");
+        }
+        assert!(!takes(origins, &[host, ("sec-fetch-site", "cross-site")]), "an image, say, of another site");
+        assert!(!takes(
+            origins,
+            &[host, ("origin", "https://api.example"), ("origin", "https://api.example")]
+        ));
+    }
+    assert!(takes("https://app.example", &[host, ("origin", "https://app.example")]));
+    assert!(!takes("*", &[host, ("origin", "https://app.example")]));
+    assert!(takes("", &[("host", "localhost:5008"), ("origin", "http://localhost:3000")]));
+}
+
+#[test]
 fn without_a_key_only_this_machine_is_served() {
     for pairs in [
         &[][..],

@@ -22,7 +22,7 @@ const socket = io(url, {
 socket.io.on("open", () => {
   socket.io.engine.once("upgrade", (transport) => print({ is: "upgraded", to: transport.name }));
 });
-socket.on("connect", () => print({ is: "connected", id: socket.id }));
+socket.on("connect", () => print({ is: "connected", id: socket.id, recovered: socket.recovered }));
 socket.on("connect_error", (error) => {
   // Without `active` the client has given up: the server refused it. Otherwise it comes back by itself.
   if (!socket.active) print({ is: "refused", message: error.message, data: error.data ?? null });

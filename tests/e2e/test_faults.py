@@ -50,6 +50,7 @@ def test_after_kill_9_of_the_gateway_a_resuming_client_has_all_and_others_go_on(
     redis_server: RedisServer, gateway: Gateway, until_end: Callable[[Any], Any], rounds: int
 ) -> None:
     resuming = until_end(WebSocket(gateway)).connected()
+    returning = until_end(NodeSocketIo(gateway, returns=True)).connected()
     plain = until_end(NodeSocketIo(gateway)).connected()
     flow = until_end(Flow(redis_server.url))
     for times in range(rounds):
@@ -58,6 +59,7 @@ def test_after_kill_9_of_the_gateway_a_resuming_client_has_all_and_others_go_on(
         wait_to_pass(flow)
         gateway.start()
         resuming.connected(times + 2)
+        returning.connected(times + 2)
         plain.connected(times + 2)
     wait_for_more(plain)
     flow.stop()
@@ -65,8 +67,11 @@ def test_after_kill_9_of_the_gateway_a_resuming_client_has_all_and_others_go_on(
     entries = [id_ for id_, _ in redis_server.entries(STREAM)]
     assert len(entries) == flow.published
     resuming.wait_for_ids(entries[-1:])
+    returning.wait_for_ids(entries[-1:])
     plain.wait_for_ids(entries[-1:])
-    assert numbers(resuming) == list(range(flow.published)), "nothing missing, nothing twice, in order"
+    for client in (resuming, returning):
+        assert numbers(client) == list(range(flow.published)), "nothing missing, nothing twice, in order"
+    assert [line["recovered"] for line in returning.said if line["is"] == "connected"] == [False] + [True] * rounds
     came = numbers(plain)
     assert came == sorted(set(came)), "nothing twice, in order"
     assert len(came) < flow.published, "a client that does not resume has missed what flowed meanwhile"

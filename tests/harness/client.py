@@ -121,7 +121,7 @@ class Client:
 class SocketIoClient(Client):
     """What the two Socket.IO clients have in common."""
 
-    OWN = frozenset({"authenticated", "connection_confirmed", "closing"})
+    OWN = frozenset({"authenticated", "connection_confirmed", "position", "closing"})
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
@@ -141,11 +141,17 @@ class NodeSocketIo(SocketIoClient):
     """socket.io-client on Node."""
 
     def __init__(
-        self, service: Service, auth: dict[str, Any] | None = None, transports: Sequence[str] = ("websocket",)
+        self,
+        service: Service,
+        auth: dict[str, Any] | None = None,
+        transports: Sequence[str] = ("websocket",),
+        *,
+        returns: bool = False,
     ) -> None:
-        """Connects to a service with this `auth`."""
+        """Connects to a service with this `auth`; `returns` to find again what it had, as one in a browser does."""
         given = json.dumps(auth or {}), json.dumps(transports)
-        super().__init__(["node", CLIENTS / "socketio.mjs", service.http_url, *given])
+        url = f"{service.http_url}/?resume=1" if returns else service.http_url
+        super().__init__(["node", CLIENTS / "socketio.mjs", url, *given])
 
 
 class PythonSocketIo(SocketIoClient):

@@ -4,13 +4,16 @@
 //
 // Prints one JSON object per line: {is: "connected"}, {is: "upgraded", to}, {is: "event", name, arguments}, {is: "answer", to, arguments},
 // {is: "refused", message, data}, {is: "disconnected", reason}. Takes, one per line, {id, emit: [name, ...arguments]}
-// (answered when the server acknowledges). Ends with its standard input.
+// (answered when the server acknowledges). Bytes are {bytes: base64} in both. Ends with its standard input.
 
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
 const [url, auth, transports] = process.argv.slice(2);
-const print = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const written = (_, value) =>
+  value?.type === "Buffer" ? { bytes: Buffer.from(value.data).toString("base64") } : value;
+const read = (_, value) => (value?.bytes === undefined ? value : Buffer.from(value.bytes, "base64"));
+const print = (line) => process.stdout.write(`${JSON.stringify(line, written)}\n`);
 
 const socket = io(url, {
   transports: transports ? JSON.parse(transports) : ["websocket"],
@@ -32,7 +35,7 @@ socket.onAny((name, ...rest) => print({ is: "event", name, arguments: rest }));
 
 const commands = createInterface({ input: process.stdin });
 commands.on("line", (line) => {
-  const { id, emit } = JSON.parse(line);
+  const { id, emit } = JSON.parse(line, read);
   socket.emit(...emit, (...answer) => print({ is: "answer", to: id, arguments: answer }));
 });
 commands.on("close", () => {

@@ -6,6 +6,7 @@ python socketio_client.py URL [AUTH as JSON [TRANSPORTS as JSON]]
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from contextlib import suppress
@@ -16,7 +17,12 @@ import socketio
 
 def say(**line: object) -> None:
     """Prints one JSON object as a line."""
-    print(json.dumps(line), flush=True)
+    print(json.dumps(line, default=lambda value: {"bytes": base64.b64encode(value).decode()}), flush=True)
+
+
+def read(value: dict[str, Any]) -> dict[str, Any] | bytes:
+    """An object of a line, which may stand for bytes."""
+    return base64.b64decode(value["bytes"]) if "bytes" in value else value
 
 
 async def main(url: str, auth: dict[str, Any], transports: list[str]) -> None:
@@ -47,7 +53,7 @@ async def serve(client: Any) -> None:
     """Emits what standard input says, until it ends."""
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        command = json.loads(line)
+        command = json.loads(line, object_hook=read)
         name, *rest = command["emit"]
 
         def answered(*answer: object, to: object = command["id"]) -> None:

@@ -50,7 +50,7 @@ def test_after_kill_9_of_the_gateway_a_resuming_client_has_all_and_others_go_on(
     redis_server: RedisServer, gateway: Gateway, until_end: Callable[[Any], Any], rounds: int
 ) -> None:
     resuming = until_end(WebSocket(gateway)).connected()
-    returning = until_end(NodeSocketIo(gateway, returns=True)).connected()
+    returning = until_end(NodeSocketIo(gateway, query="/?resume=1")).connected()
     plain = until_end(NodeSocketIo(gateway)).connected()
     flow = until_end(Flow(redis_server.url))
     for times in range(rounds):

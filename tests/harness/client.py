@@ -121,20 +121,35 @@ class Client:
 class SocketIoClient(Client):
     """What the two Socket.IO clients have in common."""
 
-    OWN = frozenset({"authenticated", "connection_confirmed", "position", "closing"})
+    OWN = frozenset(
+        {"authenticated", "connection_confirmed", "position", "closing", "presence:update", "auth", "message-back"}
+    )
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
 
     def emit(self, name: str, *arguments: object) -> Any:
         """Emits an event and waits for its acknowledgement; gives what the server answered."""
+        return self.ask(name, *arguments)[0]
+
+    def ask(self, name: str, *arguments: object) -> list[Any]:
+        """The same with all that the server answered; bytes are {"bytes": base64}."""
         number = next(self._ids)
         self._process.say(json.dumps({"id": number, "emit": [name, *arguments]}))
         answer = self.wait_for(
             f"the answer to {name}",
             lambda said: next((s for s in said if s["is"] == "answer" and s["to"] == number), None),
         )
-        return answer["arguments"][0]
+        answered: list[Any] = answer["arguments"]
+        return answered
+
+    def heard(self, name: str) -> list[Any]:
+        """Waits for an event of this name; gives its arguments."""
+        event = self.wait_for(
+            name, lambda said: next((s for s in said if s["is"] == "event" and s["name"] == name), None)
+        )
+        arguments: list[Any] = event["arguments"]
+        return arguments
 
 
 class NodeSocketIo(SocketIoClient):
@@ -145,24 +160,26 @@ class NodeSocketIo(SocketIoClient):
         service: Service,
         auth: dict[str, Any] | None = None,
         transports: Sequence[str] = ("websocket",),
-        *,
-        returns: bool = False,
+        query: str = "",
     ) -> None:
-        """Connects to a service with this `auth`; `returns` to find again what it had, as one in a browser does."""
+        """Connects to a service with this `auth`; `query` is the rest of the address, for example `/?resume=1`."""
         given = json.dumps(auth or {}), json.dumps(transports)
-        url = f"{service.http_url}/?resume=1" if returns else service.http_url
-        super().__init__(["node", CLIENTS / "socketio.mjs", url, *given])
+        super().__init__(["node", CLIENTS / "socketio.mjs", f"{service.http_url}{query}", *given])
 
 
 class PythonSocketIo(SocketIoClient):
     """python-socketio."""
 
     def __init__(
-        self, service: Service, auth: dict[str, Any] | None = None, transports: Sequence[str] = ("websocket",)
+        self,
+        service: Service,
+        auth: dict[str, Any] | None = None,
+        transports: Sequence[str] = ("websocket",),
+        query: str = "",
     ) -> None:
         """Connects to a service with this `auth`."""
         given = json.dumps(auth or {}), json.dumps(transports)
-        super().__init__([sys.executable, CLIENTS / "socketio_client.py", service.http_url, *given])
+        super().__init__([sys.executable, CLIENTS / "socketio_client.py", f"{service.http_url}{query}", *given])
 
 
 class WebSocket(Client):

@@ -6,22 +6,23 @@ use synapse_realtime::{
     close::CloseReason,
     driver::{Next, Session},
     link::Link,
-    socketio::engine::{self, Heart, Packet},
+    socketio::engine::{self, Heart, Heartbeat, Packet},
     websocket::frame::{self, OpCode},
 };
 use tokio::time::Instant;
 
-use crate::serve::{HEARTBEAT, MAX_PAYLOAD};
+use crate::serve::MAX_PAYLOAD;
 
 pub(crate) struct Echo {
     link: Arc<Link>,
     sid: Box<str>,
+    heartbeat: Heartbeat,
     heart: Heart,
 }
 
 impl Echo {
-    pub(crate) fn new(link: Arc<Link>, sid: Box<str>) -> Self {
-        Self { link, sid, heart: Heart::new(HEARTBEAT, Instant::now()) }
+    pub(crate) fn new(link: Arc<Link>, sid: Box<str>, heartbeat: Heartbeat) -> Self {
+        Self { link, sid, heartbeat, heart: Heart::new(heartbeat, Instant::now()) }
     }
 
     fn say(&self, message: &str) {
@@ -34,7 +35,7 @@ impl Session for Echo {
 
     fn opened(&mut self) -> Result<Next<()>, CloseReason> {
         let upgrades: &[&str] = if self.link.is_polled() { &["websocket"] } else { &[] };
-        self.say(&engine::open(&self.sid, upgrades, HEARTBEAT, MAX_PAYLOAD));
+        self.say(&engine::open(&self.sid, upgrades, self.heartbeat, MAX_PAYLOAD));
         Ok(Next::Read)
     }
 

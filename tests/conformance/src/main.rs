@@ -14,6 +14,7 @@ use synapse_chassis::{
     service::Service,
     settings::{About, Environment, SettingError},
 };
+use synapse_realtime::socketio::engine::Heartbeat;
 
 use crate::serve::Server;
 
@@ -22,6 +23,10 @@ synapse_chassis::variables! {
     VARIABLES:
     /// What it speaks: `engine` echoes messages of Engine.IO at /engine.io/, `socket` serves Socket.IO at /socket.io/.
     PROTOCOL: Choice = "socket";
+    /// Time between two pings.
+    PING_INTERVAL: Duration = "300ms";
+    /// Time for the answer.
+    PING_TIMEOUT: Duration = "200ms";
 }
 
 const ABOUT: About = About {
@@ -35,6 +40,13 @@ const ABOUT: About = About {
     commands: &[],
 };
 
+/// What a server is configured by; by default as the suites expect.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    protocol: Protocol,
+    heartbeat: Heartbeat,
+}
+
 /// What a server speaks.
 #[derive(Clone, Copy, Debug)]
 enum Protocol {
@@ -42,13 +54,20 @@ enum Protocol {
     Socket,
 }
 
-fn read(environment: &Environment) -> Result<Protocol, SettingError> {
-    environment.choice(&PROTOCOL, &[("engine", Protocol::Engine), ("socket", Protocol::Socket)])
+fn read(environment: &Environment) -> Result<Settings, SettingError> {
+    let protocols = [("engine", Protocol::Engine), ("socket", Protocol::Socket)];
+    Ok(Settings {
+        protocol: environment.choice(&PROTOCOL, &protocols)?,
+        heartbeat: Heartbeat {
+            interval: environment.duration(&PING_INTERVAL)?,
+            timeout: environment.duration(&PING_TIMEOUT)?,
+        },
+    })
 }
 
-async fn start(protocol: Protocol, service: Service) -> Result<Router, StartError> {
-    let server = Arc::new(Server::new(protocol));
-    let path = match protocol {
+async fn start(settings: Settings, service: Service) -> Result<Router, StartError> {
+    let server = Arc::new(Server::new(settings));
+    let path = match settings.protocol {
         Protocol::Engine => "/engine.io/",
         Protocol::Socket => "/socket.io/",
     };

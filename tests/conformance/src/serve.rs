@@ -13,18 +13,15 @@ use synapse_realtime::{
     driver::{Ending, Intake, drive},
     link::Link,
     socketio::{
-        engine::Heartbeat,
         requests::{self, Asked},
         session::{Rules, SocketIo},
     },
     websocket::handshake::{Handshake, Upgrade},
 };
 
-use crate::{Protocol, engine::Echo, socket::Echoes};
+use crate::{Protocol, Settings, engine::Echo, socket::Echoes};
 
 /// What the suites expect.
-pub(crate) const HEARTBEAT: Heartbeat =
-    Heartbeat { interval: Duration::from_millis(300), timeout: Duration::from_millis(200) };
 pub(crate) const MAX_PAYLOAD: usize = 1_000_000;
 /// Mocha gives a test two seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,12 +29,12 @@ const OUTBOX_BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Server {
-    protocol: Protocol,
+    settings: Settings,
     connections: Connections,
 }
 
 impl Server {
-    pub(crate) fn new(protocol: Protocol) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let connections = Connections::new(Limits {
             outbox_bytes: OUTBOX_BYTES,
             max_message_bytes: MAX_PAYLOAD,
@@ -45,7 +42,7 @@ impl Server {
             max_connections_per_address: 0,
             connect_timeout: CONNECT_TIMEOUT,
         });
-        Self { protocol, connections }
+        Self { settings, connections }
     }
 
     pub(crate) async fn drain(&self) {
@@ -53,12 +50,11 @@ impl Server {
     }
 }
 
-async fn converse(protocol: Protocol, link: Arc<Link>, intake: Intake) -> Ending {
+async fn converse(Settings { protocol, heartbeat }: Settings, link: Arc<Link>, intake: Intake) -> Ending {
     match protocol {
-        Protocol::Engine => drive(&link, &mut Echo::new(link.clone(), intake.sid()), intake).await,
+        Protocol::Engine => drive(&link, &mut Echo::new(link.clone(), intake.sid(), heartbeat), intake).await,
         Protocol::Socket => {
-            let rules =
-                Rules { heartbeat: HEARTBEAT, max_payload: MAX_PAYLOAD, connect_timeout: CONNECT_TIMEOUT };
+            let rules = Rules { heartbeat, max_payload: MAX_PAYLOAD, connect_timeout: CONNECT_TIMEOUT };
             let application = Echoes::new(link.clone());
             drive(&link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
         }
@@ -76,9 +72,9 @@ pub(crate) async fn answer(
         transport: parameter("transport"),
         session: parameter("sid"),
     };
-    let (protocol, connections) = (server.protocol, &server.connections);
+    let (settings, connections) = (server.settings, &server.connections);
     let peer = request.extensions().get::<Peer>().cloned();
-    let talk = move |link, intake| converse(protocol, link, intake);
+    let talk = move |link, intake| converse(settings, link, intake);
     let session = match Asked::of(connections, request.method(), query) {
         Ok(Asked::WebSocket) => {
             return upgraded(request, |upgrade| connections.serve(upgrade, peer, talk, |_| {}));

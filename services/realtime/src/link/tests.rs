@@ -4,6 +4,8 @@ use tokio::{io::AsyncReadExt as _, net::TcpListener};
 use super::*;
 use crate::websocket::frame;
 
+mod change;
+
 const LIMIT: usize = 64 << 10;
 
 async fn pair() -> (Arc<Link>, TcpStream) {

@@ -11,18 +11,20 @@ use synapse_realtime::{
 };
 use tokio::time::Instant;
 
-use crate::serve::MAX_PAYLOAD;
+use crate::serve::{MAX_PAYLOAD, next_ping};
 
 pub(crate) struct Echo {
     link: Arc<Link>,
     sid: Box<str>,
     heartbeat: Heartbeat,
     heart: Heart,
+    ping_by: Instant,
 }
 
 impl Echo {
     pub(crate) fn new(link: Arc<Link>, sid: Box<str>, heartbeat: Heartbeat) -> Self {
-        Self { link, sid, heartbeat, heart: Heart::new(heartbeat, Instant::now()) }
+        let heart = Heart::new(heartbeat, Instant::now());
+        Self { link, sid, heartbeat, heart, ping_by: next_ping(heartbeat) }
     }
 
     fn say(&self, message: &str) {
@@ -64,11 +66,12 @@ impl Session for Echo {
     }
 
     fn deadline(&self) -> Instant {
-        self.heart.due(None)
+        self.heart.due(Some(self.ping_by))
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), CloseReason> {
         self.heart.beat(now)?;
+        self.ping_by = next_ping(self.heartbeat);
         self.say(engine::PING);
         Ok(())
     }

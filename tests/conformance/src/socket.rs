@@ -8,10 +8,13 @@ use synapse_realtime::{
     link::Link,
     socketio::{
         application::{Answer, Application, Failure},
+        engine::Heartbeat,
         packet::{self, Arguments, MAIN_NAMESPACE, Subject},
     },
 };
 use tokio::time::{Instant, sleep};
+
+use crate::serve::next_ping;
 
 /// The namespace beside the main one.
 const CUSTOM: &str = "/custom";
@@ -24,11 +27,13 @@ const APART: Duration = Duration::from_millis(20);
 pub(crate) struct Echoes {
     link: Arc<Link>,
     namespace: &'static str,
+    heartbeat: Heartbeat,
+    ping_by: Instant,
 }
 
 impl Echoes {
-    pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, namespace: MAIN_NAMESPACE }
+    pub(crate) fn new(link: Arc<Link>, heartbeat: Heartbeat) -> Self {
+        Self { link, namespace: MAIN_NAMESPACE, heartbeat, ping_by: next_ping(heartbeat) }
     }
 
     fn frames(&self, name: &str, arguments: Arguments<'_>) -> Vec<u8> {
@@ -42,7 +47,8 @@ impl Application for Echoes {
     type Outcome = ();
 
     fn beside(&self, namespace: &str) -> Option<Self> {
-        (namespace == CUSTOM).then(|| Self { link: self.link.clone(), namespace: CUSTOM })
+        (namespace == CUSTOM)
+            .then(|| Self { namespace: CUSTOM, ..Self::new(self.link.clone(), self.heartbeat) })
     }
 
     fn connect(&mut self, auth: Value) -> Work<Result<Value, Failure>> {
@@ -79,6 +85,14 @@ impl Application for Echoes {
 
     fn expires_at(&self) -> Option<Instant> {
         None
+    }
+
+    fn ping_by(&self) -> Option<Instant> {
+        Some(self.ping_by)
+    }
+
+    fn pinged(&mut self) {
+        self.ping_by = next_ping(self.heartbeat);
     }
 
     fn ponged(&mut self, _after: Duration) {}

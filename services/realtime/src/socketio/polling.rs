@@ -85,6 +85,8 @@ pub struct Polled {
     polling: AtomicBool,
     posting: AtomicBool,
     probing: AtomicBool,
+    /// The client has ended polling; its task is about to take the socket.
+    changing: AtomicBool,
 }
 
 /// A session is known as long as this is there.
@@ -111,6 +113,7 @@ impl Sessions {
             polling: AtomicBool::new(false),
             posting: AtomicBool::new(false),
             probing: AtomicBool::new(false),
+            changing: AtomicBool::new(false),
         });
         self.by_id.lock().insert(id.into(), Known::Polls(polled.clone()));
         (polled.clone(), Registered { sessions: self.clone(), id: id.into(), polled: Some(polled) })
@@ -160,6 +163,9 @@ impl Polled {
     ///
     /// Where another `GET` waits already, which ends the session, or where the session has ended.
     pub async fn poll(&self) -> Result<Vec<u8>, HandshakeError> {
+        if self.changing.load(Ordering::Acquire) {
+            return Err(HandshakeError::BadRequest);
+        }
         let _turn = self.turn(&self.polling)?;
         let waiting = Waiting { link: &self.link, is_answered: false };
         let answer = self.next_payload().await;
@@ -238,6 +244,7 @@ impl Polled {
         if self.probe(&mut socket, &mut decoder).await.is_none() {
             return turn_away(socket).await;
         }
+        self.changing.store(true, Ordering::Release);
         // A session that has ended meanwhile takes its socket with it.
         let _ = self.deliver(Delivery::Socket(socket, decoder, place)).await;
     }

@@ -119,11 +119,7 @@ impl Connections {
                 return;
             };
             let link = Link::new(socket, limits.outbox_bytes);
-            let ending = tokio::select! {
-                ending = converse(link, intake, more) => ending,
-                () = cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
-            };
-            ended(ending);
+            ended(unless_cut(&cut, converse(link, intake, more)).await);
             drop(place);
         });
     }
@@ -151,11 +147,7 @@ impl Connections {
             registered,
         );
         self.running.spawn(async move {
-            let ending = tokio::select! {
-                ending = converse(link, intake) => ending,
-                () = cut.cancelled() => Ending::ServerClosed(CloseReason::Draining),
-            };
-            ended(ending);
+            ended(unless_cut(&cut, converse(link, intake)).await);
             drop(place);
         });
         polled
@@ -196,6 +188,12 @@ impl Connections {
             self.running.wait().await;
         }
     }
+}
+
+/// How a conversation ends, be it that all are cut.
+async fn unless_cut(cut: &CancellationToken, conversation: impl Future<Output = Ending>) -> Ending {
+    let ending = cut.run_until_cancelled(conversation).await;
+    ending.unwrap_or(Ending::ServerClosed(CloseReason::Draining))
 }
 
 #[cfg(test)]

@@ -8,23 +8,21 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::Interest,
     net::TcpStream,
-    sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     close::{CloseReason, NORMAL_CLOSURE},
-    limits::RateLimit,
     link::{Link, Read},
-    socketio::{
-        polling::{Delivery, Place, Registered},
-        session::new_sid,
-    },
     websocket::{
-        decoder::{DecodeError, Decoder, Message},
+        decoder::Message,
         frame::{self, OpCode},
     },
 };
+
+mod intake;
+
+pub use intake::Intake;
 
 /// Reads in a row before others get their turn.
 const READS_IN_A_ROW: usize = 8;
@@ -94,154 +92,6 @@ pub enum Ending {
     ClientGone,
     /// The server ended it.
     ServerClosed(CloseReason),
-}
-
-/// What a client may send, and what of it has come.
-#[derive(Debug)]
-pub struct Intake {
-    decoder: Decoder,
-    rate: RateLimit,
-    /// How much a client may still send that has nothing to say.
-    unheard: Option<Allowance>,
-    /// What requests bring, while the client polls.
-    requests: Option<Box<Requests>>,
-    /// What is held for a socket that took the place of requests, and has the session known.
-    place: Option<Box<(Place, Registered)>>,
-}
-
-/// Bytes that may still come; `None` once more have.
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    left: Option<usize>,
-}
-
-/// What the requests of a client that polls have brought.
-#[derive(Debug)]
-struct Requests {
-    sid: Box<str>,
-    deliveries: mpsc::Receiver<Delivery>,
-    messages: std::vec::IntoIter<Message>,
-    /// Told when all messages have been read.
-    answer: Option<oneshot::Sender<()>>,
-    /// The session is known by its id as long as this is there.
-    registered: Registered,
-}
-
-impl Intake {
-    /// Messages of up to `max_message_bytes`, up to `per_second` of them (0: any number), of which
-    /// `first_bytes` have come already.
-    pub fn new(max_message_bytes: usize, per_second: u32, first_bytes: &[u8]) -> Self {
-        let mut decoder = Decoder::new(max_message_bytes);
-        decoder.extend(first_bytes);
-        Self {
-            decoder,
-            rate: RateLimit::new(per_second, std::time::Instant::now()),
-            unheard: None,
-            requests: None,
-            place: None,
-        }
-    }
-
-    /// Nothing: what a client sends is dropped, and more than `max_bytes` of it ends the connection.
-    pub fn unheard(max_bytes: usize) -> Self {
-        let unheard = Some(Allowance { left: Some(max_bytes) });
-        Self { unheard, ..Self::new(max_bytes, 0, &[]) }
-    }
-
-    /// The same from a client that polls, whose requests hand over what they bring.
-    pub(crate) fn from_requests(
-        max_message_bytes: usize,
-        per_second: u32,
-        sid: &str,
-        deliveries: mpsc::Receiver<Delivery>,
-        registered: Registered,
-    ) -> Self {
-        let requests = Requests {
-            sid: sid.into(),
-            deliveries,
-            messages: Vec::new().into_iter(),
-            answer: None,
-            registered,
-        };
-        let intake = Self::new(max_message_bytes, per_second, &[]);
-        Self { requests: Some(Box::new(requests)), ..intake }
-    }
-
-    /// The id of the session: the one its client's requests will give, or a new one.
-    pub fn sid(&self) -> Box<str> {
-        self.requests.as_ref().map_or_else(|| new_sid().into(), |requests| requests.sid.clone())
-    }
-
-    /// Takes what came from the socket.
-    fn extend(&mut self, bytes: &[u8]) {
-        match &mut self.unheard {
-            None => self.decoder.extend(bytes),
-            Some(allowance) => allowance.left = allowance.left.and_then(|left| left.checked_sub(bytes.len())),
-        }
-    }
-
-    fn next_message(&mut self) -> Result<Option<Message>, CloseReason> {
-        if self.unheard.is_some_and(|allowance| allowance.left.is_none()) {
-            return Err(CloseReason::MessageTooLarge);
-        }
-        if let Some(requests) = &mut self.requests {
-            if let Some(message) = requests.messages.next() {
-                return Ok(Some(message));
-            }
-            self.answer();
-        }
-        self.decoder.next_message().map_err(|error: DecodeError| {
-            tracing::debug!(%error, "a client's messages can't be read");
-            error.reason()
-        })
-    }
-
-    /// Answers the request whose messages have been read.
-    fn answer(&mut self) {
-        let answer = self.requests.as_mut().and_then(|requests| requests.answer.take());
-        // A client that does not wait for the answer may do without.
-        let _ = answer.map(|answer| answer.send(()));
-    }
-
-    /// How long a client that polls is given to come for the last frames. One whose own request is refused for this
-    /// reason hears of it by that, and one that does not answer pings is not there.
-    fn patience(&self, reason: CloseReason) -> Option<Duration> {
-        let Requests { registered, .. } = self.requests.as_deref()?;
-        let hears = registered.is_polled() || !(registered.is_posted() || reason == CloseReason::PingTimeout);
-        Some(if hears { GOODBYE } else { Duration::ZERO })
-    }
-
-    /// What the next request brings; for ever if there will be none.
-    async fn delivered(&mut self) -> Delivery {
-        let delivery = match &mut self.requests {
-            Some(requests) => requests.deliveries.recv().await,
-            None => None,
-        };
-        match delivery {
-            Some(delivery) => delivery,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn take(&mut self, delivery: Delivery, link: &Link) {
-        match delivery {
-            Delivery::Messages(messages, answer) => {
-                if let Some(requests) = &mut self.requests {
-                    requests.messages = messages.into_iter();
-                    requests.answer = Some(answer);
-                }
-            }
-            Delivery::Socket(socket, decoder, place) => {
-                self.decoder = decoder;
-                // Before its requests learn of it.
-                link.attach(socket);
-                if let Some(mut requests) = self.requests.take() {
-                    requests.registered.changed();
-                    self.place = Some(Box::new((place, requests.registered)));
-                }
-            }
-        }
-    }
 }
 
 /// Drives a connection to its end.
@@ -359,7 +209,7 @@ enum Step<T> {
 
 fn read_on<S: Session>(session: &mut S, intake: &mut Intake) -> Result<Step<S::Outcome>, CloseReason> {
     let message = intake.next_message()?;
-    if message.is_some() && !intake.rate.allow(std::time::Instant::now()) {
+    if message.is_some() && !intake.may_say_more() {
         return Err(CloseReason::TooManyMessages);
     }
     match message {

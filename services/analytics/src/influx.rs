@@ -1,6 +1,6 @@
 //! InfluxDB 1 and 2, and what takes points as they do: one pooled client over HTTP.
 //!
-//! * `client`: the server, its version and what its answers mean. `body`: points as they are sent.
+//! * `client`: the server, its version and what its answers mean; `words`: what it says. `body`: points as they are sent.
 //! * `write`: every point stored, or refused for its own sake; a refusal never touches its neighbours.
 //! * `query`: InfluxQL, which both versions answer. `answers`: the questions that are asked.
 
@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod query;
 mod settings;
+mod words;
 mod write;
 
 use std::{sync::Arc, time::Duration};

@@ -129,6 +129,12 @@ impl From<StreamError> for ApiError {
     }
 }
 
+/// The answer to a method that a path does not take.
+pub fn method_not_allowed(method: &http::Method, uri: &http::Uri) -> ApiError {
+    let message = format!("{} does not take {method}; see /openapi.json", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
 /// The answer to a path that is not served.
 pub fn no_such_route(uri: &http::Uri) -> ApiError {
     ApiError::not_found("route_not_found", format!("nothing is served at {}", uri.path()))

@@ -9,7 +9,7 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
-use synapse_chassis::error::ApiError;
+use synapse_chassis::{error::ApiError, request::parse_object};
 use synapse_realtime::hub::Room;
 use utoipa::ToSchema;
 
@@ -53,14 +53,7 @@ pub(crate) async fn gamification(
 ) -> Result<Json<Emitted>, ApiError> {
     gateway.require(request.headers()).await?.must_have(SCOPE)?;
     let body = gateway.bodies.json(request).await?;
-    let body: Value = serde_json::from_slice(&body.bytes)
-        .map_err(|error| ApiError::bad_request("invalid_json", format!("the body is not JSON: {error}")))?;
-    if !body.is_object() {
-        return Err(ApiError::bad_request(
-            "invalid_request",
-            "the body is not an object {userId, type, data}",
-        ));
-    }
+    let body: Value = parse_object(&body.bytes)?;
     let user = id_of(body.get("userId"), "userId").map_err(|error| ApiError::bad_field("userId", error))?;
     let user = Room::user(&user).map_err(|error| ApiError::bad_field("userId", error))?;
     let kind = body["type"].as_str().filter(|kind| !kind.is_empty());

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     middleware::map_response,
+    response::IntoResponse as _,
     routing::{any, get},
 };
+use http::{Method, Uri};
 use synapse_chassis::{
-    error::flat,
+    error::{flat, method_not_allowed},
     openapi::{FlatProblem, Problem},
     service::Service,
 };
@@ -33,6 +35,10 @@ pub(crate) fn routes(gateway: Arc<Gateway>, service: &Service) -> Router {
     let (routes, description) = described();
     let description = Arc::new(complete(description, service.authenticator.is_open()));
     routes
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            // What there was before us keeps the form of its errors.
+            flat(method_not_allowed(&method, &uri).into_response()).await
+        })
         .route("/openapi.json", get(async move || Json(description.as_ref().clone())))
         .route("/socket.io/", any(handshake::socketio))
         .route("/ws", any(handshake::websocket))

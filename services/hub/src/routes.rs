@@ -8,9 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::StatusCode;
 use synapse_chassis::{
-    error::{ApiError, flat},
+    error::{self, flat},
     service::Service,
 };
 use utoipa::{
@@ -137,11 +136,7 @@ struct FlatProblem {
 }
 
 async fn method_not_allowed(method: http::Method, uri: http::Uri) -> Response {
-    let error = ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{} does not take {method}; see /openapi.json", uri.path()),
-    );
+    let error = error::method_not_allowed(&method, &uri);
     let is_older = uri.path() == "/streams" || uri.path().starts_with("/streams/");
     if is_older { flat(error.into_response()).await } else { error.into_response() }
 }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Uri, header};
 use serde::Serialize;
 use synapse_chassis::{
     error::{ApiError, flat},
@@ -321,10 +321,6 @@ fn path_id(field: &str, id: Result<Path<String>, PathRejection>) -> Result<Strin
 }
 
 async fn method_not_allowed(method: http::Method, uri: Uri) -> Response {
-    let error = ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{} does not take {method}; see /openapi.json", uri.path()),
-    );
+    let error = synapse_chassis::error::method_not_allowed(&method, &uri);
     flat(error.into_response()).await
 }

@@ -56,6 +56,9 @@ async fn who_may_not_speak_to_users_is_told_so() {
         let (status, error) = emit(&gateway, Some(&may), bad).await;
         assert!(status == 400 && error["error"].is_string() && error["code"].is_string(), "{bad}: {error}");
     }
+    let (status, error) = exchange(gateway.port, "GET /emit/gamification", "", "").await;
+    let error: Value = serde_json::from_str(&error).unwrap();
+    assert_eq!((status, error["code"].as_str()), (405, Some("method_not_allowed")), "{error}");
     let long = json!({"userId": "x".repeat(300), "type": "t"}).to_string();
     assert_eq!(emit(&gateway, Some(&may), &long).await.1["field"], "userId");
     let large = json!({"userId": "42", "type": "t", "data": "x".repeat(70_000)}).to_string();

@@ -126,7 +126,11 @@ impl Queue {
 async fn shorten_log(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let looked = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await?;
     if looked.try_get::<i32, _>(1)? > MAX_LOG_PAGES {
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        // Nobody is kept from writing for longer by one who reads for long; another look comes soon.
+        connection.execute("PRAGMA busy_timeout = 250").await?;
+        let begun_anew = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        connection.execute("PRAGMA busy_timeout = 5000").await?;
+        begun_anew?;
     }
     Ok(())
 }

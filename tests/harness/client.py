@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlencode
 
 from harness.process import Process
@@ -125,6 +125,19 @@ class SocketIoClient(Client):
         {"authenticated", "connection_confirmed", "position", "closing", "presence:update", "auth", "message-back"}
     )
 
+    PROGRAM: ClassVar[Sequence[str | Path]]
+
+    def __init__(
+        self,
+        service: Service,
+        auth: dict[str, Any] | None = None,
+        transports: Sequence[str] = ("websocket",),
+        query: str = "",
+    ) -> None:
+        """Connects to a service with this `auth`; `query` is the rest of the address, for example `/?resume=1`."""
+        given = json.dumps(auth or {}), json.dumps(transports)
+        super().__init__([*self.PROGRAM, f"{service.http_url}{query}", *given])
+
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
 
@@ -155,31 +168,13 @@ class SocketIoClient(Client):
 class NodeSocketIo(SocketIoClient):
     """socket.io-client on Node."""
 
-    def __init__(
-        self,
-        service: Service,
-        auth: dict[str, Any] | None = None,
-        transports: Sequence[str] = ("websocket",),
-        query: str = "",
-    ) -> None:
-        """Connects to a service with this `auth`; `query` is the rest of the address, for example `/?resume=1`."""
-        given = json.dumps(auth or {}), json.dumps(transports)
-        super().__init__(["node", CLIENTS / "socketio.mjs", f"{service.http_url}{query}", *given])
+    PROGRAM = ("node", CLIENTS / "socketio.mjs")
 
 
 class PythonSocketIo(SocketIoClient):
     """python-socketio."""
 
-    def __init__(
-        self,
-        service: Service,
-        auth: dict[str, Any] | None = None,
-        transports: Sequence[str] = ("websocket",),
-        query: str = "",
-    ) -> None:
-        """Connects to a service with this `auth`."""
-        given = json.dumps(auth or {}), json.dumps(transports)
-        super().__init__([sys.executable, CLIENTS / "socketio_client.py", f"{service.http_url}{query}", *given])
+    PROGRAM = (sys.executable, CLIENTS / "socketio_client.py")
 
 
 class WebSocket(Client):

@@ -5,6 +5,7 @@
 mod audience;
 mod event_source;
 mod events;
+mod events_identity;
 mod faults;
 mod lag;
 mod limits;

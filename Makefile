@@ -45,7 +45,7 @@ export CARGO_INCREMENTAL := 0
 endif
 
 PYTHON_FILES := python tests examples benches
-TYPES := services/gateway/types/synapse.d.ts
+TYPES := services/gateway/types/events.d.ts
 BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
 	--package synapse-notifications --package synapse-analytics
 
@@ -141,7 +141,7 @@ module: tools
 module-release: tools
 	$(BIN)/maturin develop --locked --quiet --release
 
-types: rust ## Writes services/gateway/types/synapse.d.ts anew, from the schema of the events
+types: rust ## Writes services/gateway/types/events.d.ts anew, from the schema of the events
 	cargo run --package synapse-gateway --example types --locked --quiet > $(TYPES).new
 	mv $(TYPES).new $(TYPES)
 

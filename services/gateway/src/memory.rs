@@ -19,12 +19,7 @@ use synapse_rs::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{
-    filters::Filters,
-    metrics,
-    streams::{Stream, StreamSet},
-    subscriptions::Subscriptions,
-};
+use crate::{filters::Filters, metrics, requests::names, streams::StreamSet, subscriptions::Subscriptions};
 
 /// What the keys begin with.
 const PREFIX: &str = "synapse:gateway:pid:";
@@ -77,7 +72,8 @@ impl Wishes {
     pub(crate) fn subscribe(&mut self, streams: StreamSet, condition: Value) {
         self.unsubscribe(streams);
         if !streams.is_empty() {
-            self.0.push(Wish { streams: names(streams), condition });
+            let streams = names(streams).into_iter().map(str::to_owned).collect();
+            self.0.push(Wish { streams, condition });
         }
     }
 
@@ -85,7 +81,7 @@ impl Wishes {
     pub(crate) fn unsubscribe(&mut self, streams: StreamSet) {
         let gone = names(streams);
         for wish in &mut self.0 {
-            wish.streams.retain(|name| !gone.contains(name));
+            wish.streams.retain(|name| !gone.contains(&name.as_str()));
         }
         self.0.retain(|wish| !wish.streams.is_empty());
     }
@@ -106,12 +102,6 @@ impl Wishes {
         }
         Some(subscriptions)
     }
-}
-
-fn names(streams: StreamSet) -> Vec<String> {
-    let mut names: Vec<_> = streams.iter().map(|stream| Stream::name(stream).to_owned()).collect();
-    names.dedup();
-    names
 }
 
 impl Memory {

@@ -4,7 +4,7 @@
 //! not kept for those who come later. Notifications come the same way, by the stream that tells the replicas of
 //! synapse-notifications.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -214,15 +214,14 @@ impl Relay {
 
     /// Presence is a matter of Socket.IO.
     fn say_presence(&self, room: &Room, said: Arguments<'_>, is_meant: impl Fn(&Arc<Client>) -> bool) {
-        // A text at the end would be taken for a position by who may come back.
-        let with_end: Vec<_> = said.values.iter().cloned().chain([Value::Null]).collect();
         let frames = |protocol| {
-            let ends_with_text = said.values.last().is_some_and(Value::is_string);
-            let values = match protocol {
-                Protocol::SocketIoWithOffsets if ends_with_text => &with_end,
-                _ => said.values,
-            };
-            packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), Arguments { values, ..said })
+            let mut values = Cow::Borrowed(said.values);
+            if protocol == Protocol::SocketIoWithOffsets && values.last().is_some_and(Value::is_string) {
+                // A text at the end would be taken for a position by who may come back.
+                values.to_mut().push(Value::Null);
+            }
+            let said = Arguments { values: &values, ..said };
+            packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), said)
         };
         let is_meant = |client: &Arc<Client>| client.protocol.is_socketio() && is_meant(client);
         let count = self.feed.say(room, frames, is_meant);

@@ -309,7 +309,7 @@ impl Application for SocketIoClient {
 async fn come_back(
     gateway: &Gateway,
     client: &Arc<Client>,
-    mut who: Who,
+    who: Who,
     auth: &Value,
 ) -> Result<Admission, StreamError> {
     let new = |who| Admission { who, before: None, pid: Some(Memories::new_pid()) };
@@ -320,11 +320,13 @@ async fn come_back(
         metrics::recovered(false);
         return Ok(new(who));
     };
+    let mut before = who.clone();
     if who.is_by_word() {
-        who.user.clone_from(&memory.user);
-        who.organisation.clone_from(&memory.organisation);
+        // By its word it had become this user, and is again.
+        before.user.clone_from(&memory.user);
+        before.organisation.clone_from(&memory.organisation);
     }
-    let is_the_same = who.user == memory.user && who.organisation == memory.organisation;
+    let is_the_same = before.user == memory.user && before.organisation == memory.organisation;
     let subscriptions = memory.wishes.subscriptions(&gateway.feed.filters);
     let (true, Some(subscriptions)) = (is_the_same, subscriptions) else {
         metrics::recovered(false);
@@ -333,14 +335,16 @@ async fn come_back(
     let rooms: Vec<_> = memory.rooms().collect();
     // Before it is looked where it stands, so that what comes for them meanwhile is its own.
     let has_joined = gateway
-        .assume(client, &who)
-        .and_then(|()| rooms.iter().try_for_each(|room| gateway.join(client, &who, room)));
+        .assume(client, &before)
+        .and_then(|()| rooms.iter().try_for_each(|room| gateway.join(client, &before, room)));
     if has_joined.is_ok() && gateway.resume.begin_again(client, subscriptions, position).await?.recovered {
-        return Ok(Admission { who, before: Some((memory, position)), pid: Some(pid.to_owned()) });
+        return Ok(Admission { who: before, before: Some((memory, position)), pid: Some(pid.to_owned()) });
     }
     for room in &rooms {
         gateway.part(client, room);
     }
+    let is_new = gateway.assume(client, &who);
+    debug_assert!(is_new.is_ok(), "it was let in as this already");
     Ok(new(who))
 }
 

@@ -1,6 +1,7 @@
-//! Declarations of all events and frames for TypeScript, from the table that encodes and decodes the events.
+//! Declarations of all events for TypeScript, from the table that encodes and decodes them.
 //!
-//! `make types` writes them to `services/gateway/types/synapse.d.ts`; a test fails while they are others there.
+//! `make types` writes them to `services/gateway/types/events.d.ts`; a test fails while they are others there. Frames are
+//! declared beside them, in `synapse.d.ts`.
 
 use std::fmt::{self, Write as _};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 const HEAD: &str = "\
-// What the gateway sends and takes. Written by `make types` from the schema of the events; a test keeps it so.
+// The events of all streams. Written by `make types` from the schema of the events; a test keeps it so.
 
 /** What every event has. Fields that are not described may be anything. */
 export interface AnyEvent {
@@ -24,8 +25,6 @@ export interface AnyEvent {
   /** the same on every retry of the publication; `<stream>/<id>` where the publisher gave none */
   event_id: string;
 ";
-/// What is not from the schema: requests, answers, and what else comes besides events.
-const FRAMES: &str = include_str!("types/frames.d.ts");
 /// Fields of every event that the gateway sets, and writes itself above.
 const SET_HERE: [&str; 1] = ["event_id"];
 
@@ -44,9 +43,7 @@ fn write(out: &mut String) -> fmt::Result {
         write_field(out, field)?;
     }
     out.push_str("  [field: string]: unknown;\n}\n");
-    for schema in known() {
-        write_event(out, schema, common)?;
-    }
+    write_events(out, common)?;
     write_streams(out)?;
     let codes = CloseReason::ALL.map(|reason| reason.code().to_string());
     writeln!(out, "\n/** See docs/close-codes.md. */\nexport type CloseCode = {};", codes.join(" | "))?;
@@ -56,7 +53,6 @@ fn write(out: &mut String) -> fmt::Result {
         "\n/** The name of a close code. */\nexport type CloseReason =\n  | {};",
         reasons.join("\n  | ")
     )?;
-    out.push_str(FRAMES);
     Ok(())
 }
 
@@ -64,20 +60,48 @@ fn known() -> impl Iterator<Item = &'static EventSchema> {
     schema::ALL.iter().filter(|schema| schema.stream.is_some())
 }
 
-fn write_event(out: &mut String, schema: &EventSchema, common: &EventSchema) -> fmt::Result {
-    writeln!(out, "\n/** {} */", schema.about)?;
-    writeln!(out, "export interface {} extends AnyEvent {{", interface(schema))?;
-    if let Some(event) = schema.event {
-        writeln!(out, "  event: {event:?};")?;
+/// Events of one stream that are described by the same fields.
+struct Alike {
+    stream: Option<&'static str>,
+    fields: String,
+    events: Vec<&'static EventSchema>,
+}
+
+fn write_events(out: &mut String, common: &EventSchema) -> fmt::Result {
+    let mut groups: Vec<Alike> = Vec::new();
+    for schema in known() {
+        let mut fields = String::new();
+        let is_own = |field: &&FieldSchema| common.fields.iter().all(|other| other.name != field.name);
+        for field in schema.fields.iter().filter(is_own) {
+            write_field(&mut fields, field)?;
+        }
+        match groups.iter_mut().find(|alike| alike.stream == schema.stream && alike.fields == fields) {
+            Some(alike) => alike.events.push(schema),
+            None => groups.push(Alike { stream: schema.stream, fields, events: vec![schema] }),
+        }
     }
-    if let Some(stream) = schema.stream {
-        writeln!(out, "  stream: {stream:?};")?;
+    groups.iter().try_for_each(|alike| write_alike(out, alike))
+}
+
+fn write_alike(out: &mut String, Alike { stream, fields, events }: &Alike) -> fmt::Result {
+    let stream = stream.unwrap_or_default();
+    let own = format!("  stream: {stream:?};\n{fields}");
+    let shared = format!("{}Fields", pascal(stream));
+    let (base, own) = if events.len() > 1 {
+        writeln!(out, "\n/** What the following events of {stream} have in common. */")?;
+        writeln!(out, "export interface {shared} extends AnyEvent {{\n{own}}}")?;
+        (shared.as_str(), "")
+    } else {
+        ("AnyEvent", own.as_str())
+    };
+    for schema in events {
+        writeln!(out, "\n/** {} */", schema.about)?;
+        writeln!(out, "export interface {} extends {base} {{", interface(schema))?;
+        if let Some(event) = schema.event {
+            writeln!(out, "  event: {event:?};")?;
+        }
+        writeln!(out, "{own}}}")?;
     }
-    let is_own = |field: &&FieldSchema| common.fields.iter().all(|other| other.name != field.name);
-    for field in schema.fields.iter().filter(is_own) {
-        write_field(out, field)?;
-    }
-    out.push_str("}\n");
     Ok(())
 }
 
@@ -138,11 +162,11 @@ mod tests {
 
     #[test]
     fn the_declarations_are_those_of_the_schema() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/types/synapse.d.ts");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/types/events.d.ts");
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             written == declarations(),
-            "services/gateway/types/synapse.d.ts is out of date: run `make types`"
+            "services/gateway/types/events.d.ts is out of date: run `make types`"
         );
     }
 

@@ -1,6 +1,8 @@
 //! Connection state recovery, as the stock client of Socket.IO does it.
 
 use serde_json::{Value, json};
+use synapse_gateway::{position::Position, streams::Stream};
+use synapse_rs::EntryId;
 use synapse_test_support::{RedisServer, eventually};
 
 use crate::support::{Publisher, SocketIoClient, TestGateway, label, token};
@@ -165,6 +167,33 @@ async fn who_can_not_be_brought_on_is_somebody_new() {
     let gateway = TestGateway::with_key(&redis).await;
     let late = Returning::connect(gateway.port, client.auth(auth_of("42"))).await;
     assert_ne!(late.pid, client.pid, "something is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_its_word_one_is_again_who_it_had_become_but_not_if_something_is_gone() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let publisher = Publisher::new(&redis).await;
+    let word = json!({"userId": "7"});
+    let mut client = Returning::connect(gateway.port, word.clone()).await;
+    assert_eq!(client.client.ask("join_user_room", &json!("42")).await, json!({"ok": true}));
+    kept(&redis, &client, "42").await;
+    let mut again = Returning::connect(gateway.port, client.auth(word.clone())).await;
+    assert_eq!(again.pid, client.pid);
+    publisher.inference("of 7", &[("user_id", "7")]).await;
+    publisher.inference("of 42", &[("user_id", "42")]).await;
+    assert_eq!(label(&again.event().await.1), "of 42");
+    // Of a time that this Redis has not seen.
+    let mut position = Position::parse(&again.offset).unwrap();
+    position[Stream::of_key("model-events").unwrap()] = EntryId::new(u64::MAX, 0);
+    let mut lost = word;
+    lost["pid"] = client.pid.as_str().into();
+    lost["offset"] = position.token().into();
+    let mut new = Returning::connect(gateway.port, lost).await;
+    assert_ne!(new.pid, client.pid);
+    publisher.inference("of 42 again", &[("user_id", "42")]).await;
+    publisher.inference("of 7 again", &[("user_id", "7")]).await;
+    assert_eq!(label(&new.event().await.1), "of 7 again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

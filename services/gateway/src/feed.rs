@@ -33,9 +33,7 @@ use crate::{
     streams::{Stream, StreamSet},
 };
 
-/// Sockets written by the reader itself: waking others for so few would take longer.
-const WRITTEN_AT_ONCE: usize = 16;
-/// Sockets written by one task otherwise.
+/// Sockets written one after the other: what waking another task costs is little beside so many.
 const WRITTEN_TOGETHER: usize = 64;
 /// Connections that are closed at once at least when all are to be, and the pause behind them: 2,000 a second find another
 /// replica in no haste.
@@ -265,27 +263,14 @@ fn runs(events: &[Live]) -> impl Iterator<Item = Run<'_>> {
     })
 }
 
-/// Writes what waits for each. Many are left to other tasks, so that the reader goes on reading; each
-/// ends after one round of writes that do not wait, so nobody needs to end them.
-fn flush(links: Vec<Arc<Link>>) {
-    if links.len() <= WRITTEN_AT_ONCE {
-        for link in links {
-            link.flush();
-        }
-        return;
+/// Writes what waits for each: the first few itself, meanwhile the others by other tasks. Each of these ends after one
+/// round of writes that do not wait, so nobody needs to end them.
+fn flush(mut links: Vec<Arc<Link>>) {
+    while links.len() > WRITTEN_TOGETHER {
+        let together = links.split_off(links.len() - WRITTEN_TOGETHER);
+        tokio::spawn(async move { together.iter().for_each(|link| link.flush()) });
     }
-    let mut links = links.into_iter();
-    loop {
-        let together: Vec<_> = links.by_ref().take(WRITTEN_TOGETHER).collect();
-        if together.is_empty() {
-            return;
-        }
-        tokio::spawn(async move {
-            for link in together {
-                link.flush();
-            }
-        });
-    }
+    links.iter().for_each(|link| link.flush());
 }
 
 #[cfg(test)]

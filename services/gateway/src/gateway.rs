@@ -264,14 +264,20 @@ impl Gateway {
     // === the life of a connection ===
 
     /// Serves a connection to its end, once its handshake has been answered.
-    pub(crate) fn serve(self: &Arc<Self>, protocol: Protocol, upgrade: Upgrade, hello: Hello, place: Place) {
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        upgrade: Upgrade,
+        hello: Box<Hello>,
+        place: Place,
+    ) {
         let gateway = self.clone();
         let converse = async move |link, intake| gateway.converse(protocol, link, intake, hello).await;
         self.connections.serve(upgrade, place, converse, move |ending| ended(protocol, ending));
     }
 
     /// The same for a Socket.IO client that polls.
-    pub(crate) fn serve_polled(self: &Arc<Self>, hello: Hello, place: AddressPermit) -> Arc<Polled> {
+    pub(crate) fn serve_polled(self: &Arc<Self>, hello: Box<Hello>, place: AddressPermit) -> Arc<Polled> {
         let (gateway, protocol) = (self.clone(), Protocol::SocketIo);
         let converse = async move |link, intake| gateway.converse(protocol, link, intake, hello).await;
         self.connections.serve_polled(place, converse, move |ending| ended(protocol, ending))
@@ -281,8 +287,8 @@ impl Gateway {
         self: &Arc<Self>,
         protocol: Protocol,
         link: Arc<Link>,
-        intake: Intake,
-        hello: Hello,
+        mut intake: Box<Intake>,
+        hello: Box<Hello>,
     ) -> Ending {
         let protocol = match protocol {
             Protocol::SocketIo if hello.resumes => Protocol::SocketIoWithOffsets,
@@ -292,10 +298,10 @@ impl Gateway {
         if self.shutdown().is_cancelled() {
             present.client.link.close(CloseReason::Draining);
         }
-        self.drive(&present.client, intake, hello).await
+        self.drive(&present.client, &mut intake, hello).await
     }
 
-    async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: Intake, hello: Hello) -> Ending {
+    async fn drive(self: &Arc<Self>, client: &Arc<Client>, intake: &mut Intake, hello: Box<Hello>) -> Ending {
         if client.protocol.is_socketio() {
             let application = SocketIoClient::new(self.clone(), client.clone(), hello);
             let rules = socketio::rules(&self.settings);

@@ -91,7 +91,7 @@ pub(crate) async fn socketio(
         Ok(Asked::Poll(session)) => (session, request),
         Ok(Asked::Polling) => match place_for(&gateway, &request) {
             Ok((permit, _)) => {
-                let hello = Hello::of(request.headers(), parameters);
+                let hello = Box::new(Hello::of(request.headers(), parameters));
                 (gateway.serve_polled(hello, permit), request)
             }
             Err(error) => return error.into_response(),
@@ -127,7 +127,7 @@ fn open(
         Ok(place) => place,
         Err(error) => return error.into_response(),
     };
-    let hello = Hello::of(request.headers(), parameters);
+    let hello = Box::new(Hello::of(request.headers(), parameters));
     match Handshake::of(&mut request) {
         Ok(handshake) => {
             let (response, upgrade) = handshake.accept::<Body>();

@@ -7,6 +7,11 @@ use synapse_gateway::{
     start,
 };
 
+// An event's many small pieces are freed by another thread than the one that made them, a batch at a time, which glibc
+// answers by merging its free lists: a message to a single client costs a fifth less without.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     synapse_chassis::run(&ABOUT, Settings::read, start)
 }

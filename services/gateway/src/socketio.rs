@@ -65,8 +65,8 @@ pub(crate) struct Admission {
 }
 
 impl SocketIoClient {
-    pub(crate) fn new(gateway: Arc<Gateway>, client: Arc<Client>, hello: Hello) -> Self {
-        Self { gateway, client, hello: Box::new(hello), who: None, presence: None, memory: None }
+    pub(crate) fn new(gateway: Arc<Gateway>, client: Arc<Client>, hello: Box<Hello>) -> Self {
+        Self { gateway, client, hello, who: None, presence: None, memory: None }
     }
 
     fn who(&self) -> Result<&Who, Failure> {

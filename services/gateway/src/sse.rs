@@ -63,7 +63,7 @@ impl Gateway {
     async fn send_events(
         self: &Arc<Self>,
         link: Arc<Link>,
-        intake: Intake,
+        mut intake: Box<Intake>,
         head: Bytes,
         who: Box<Who>,
         request: Box<Request>,
@@ -85,7 +85,7 @@ impl Gateway {
             comment_at: now + self.settings.comment_interval,
             position_at: now + self.settings.position_interval,
         };
-        drive(&client.link, &mut session, intake).await
+        drive(&client.link, &mut session, &mut intake).await
     }
 
     /// How long an `EventSource` is to wait: those that lose their gateway together come back one after the other.

@@ -59,7 +59,7 @@ pub(crate) enum Cause {
 }
 
 impl WebSocketClient {
-    pub(crate) fn new(gateway: Arc<Gateway>, client: Arc<Client>, hello: Hello) -> Self {
+    pub(crate) fn new(gateway: Arc<Gateway>, client: Arc<Client>, hello: Box<Hello>) -> Self {
         let now = Instant::now();
         Self {
             known_by: now + gateway.settings.connect_timeout,
@@ -67,7 +67,7 @@ impl WebSocketClient {
             position_at: now + gateway.settings.position_interval,
             gateway,
             client,
-            hello: Some(Box::new(hello)),
+            hello: Some(hello),
             who: None,
             pinged_at: None,
         }

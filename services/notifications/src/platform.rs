@@ -195,7 +195,12 @@ impl Platform {
         self.connections.serve_polled(place, converse, ended)
     }
 
-    async fn converse(self: &Arc<Self>, link: Arc<Link>, intake: Intake, token: Option<String>) -> Ending {
+    async fn converse(
+        self: &Arc<Self>,
+        link: Arc<Link>,
+        mut intake: Box<Intake>,
+        token: Option<String>,
+    ) -> Ending {
         let present = Present::new(self, Client::new(link));
         if self.service.shutdown.is_cancelled() {
             present.client.link.close(CloseReason::Draining);
@@ -203,7 +208,7 @@ impl Platform {
         let link = present.client.link.clone();
         let application = SocketIoClient::new(self.clone(), present.client.clone(), token);
         let mut session = SocketIo::new(link.clone(), intake.sid(), application, self.rules());
-        drive(&link, &mut session, intake).await
+        drive(&link, &mut session, &mut intake).await
     }
 
     fn rules(&self) -> Rules {

@@ -1,6 +1,6 @@
 //! The connections of a server: let in within limits, served to their end, told to come back when it leaves.
 
-use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -66,7 +66,7 @@ impl Connections {
         &self,
         upgrade: Upgrade,
         place: P,
-        converse: impl FnOnce(Arc<Link>, Intake) -> F + Send + 'static,
+        converse: impl FnOnce(Arc<Link>, Box<Intake>) -> F + Send + 'static,
         ended: impl FnOnce(Ending) + Send + 'static,
     ) where
         P: Send + 'static,
@@ -76,7 +76,7 @@ impl Connections {
         let opening = async move {
             let Opened { socket, first_bytes } = upgrade.open().await?;
             let intake = Intake::new(limits.max_message_bytes, limits.max_messages_per_second, &first_bytes);
-            Some((socket, intake, ()))
+            Some((socket, Box::new(intake), ()))
         };
         self.serve_opening(opening, place, move |link, intake, ()| converse(link, intake), ended);
     }
@@ -86,7 +86,7 @@ impl Connections {
         &self,
         opening: impl Future<Output = Option<(TcpStream, T)>> + Send + 'static,
         place: P,
-        converse: impl FnOnce(Arc<Link>, Intake, T) -> F + Send + 'static,
+        converse: impl FnOnce(Arc<Link>, Box<Intake>, T) -> F + Send + 'static,
         ended: impl FnOnce(Ending) + Send + 'static,
     ) where
         P: Send + 'static,
@@ -96,16 +96,16 @@ impl Connections {
         let max_bytes = self.limits.max_message_bytes;
         let opening = async move {
             let (socket, more) = opening.await?;
-            Some((socket, Intake::unheard(max_bytes), more))
+            Some((socket, Box::new(Intake::unheard(max_bytes)), more))
         };
         self.serve_opening(opening, place, converse, ended);
     }
 
     fn serve_opening<P, T, F>(
         &self,
-        opening: impl Future<Output = Option<(TcpStream, Intake, T)>> + Send + 'static,
+        opening: impl Future<Output = Option<(TcpStream, Box<Intake>, T)>> + Send + 'static,
         place: P,
-        converse: impl FnOnce(Arc<Link>, Intake, T) -> F + Send + 'static,
+        converse: impl FnOnce(Arc<Link>, Box<Intake>, T) -> F + Send + 'static,
         ended: impl FnOnce(Ending) + Send + 'static,
     ) where
         P: Send + 'static,
@@ -114,12 +114,12 @@ impl Connections {
     {
         let (limits, cut) = (self.limits, self.cut.clone());
         self.running.spawn(async move {
-            let opening = timeout(limits.connect_timeout, opening);
+            let opening = Box::pin(timeout(limits.connect_timeout, opening));
             let Some(Ok(Some((socket, intake, more)))) = cut.run_until_cancelled(opening).await else {
                 return;
             };
             let link = Link::new(socket, limits.outbox_bytes);
-            ended(unless_cut(&cut, converse(link, intake, more)).await);
+            ended(unless_cut(&cut, Box::pin(converse(link, intake, more))).await);
             drop(place);
         });
     }
@@ -128,7 +128,7 @@ impl Connections {
     pub fn serve_polled<P, F>(
         &self,
         place: P,
-        converse: impl FnOnce(Arc<Link>, Intake) -> F + Send + 'static,
+        converse: impl FnOnce(Arc<Link>, Box<Intake>) -> F + Send + 'static,
         ended: impl FnOnce(Ending) + Send + 'static,
     ) -> Arc<Polled>
     where
@@ -147,7 +147,7 @@ impl Connections {
             registered,
         );
         self.running.spawn(async move {
-            ended(unless_cut(&cut, converse(link, intake)).await);
+            ended(unless_cut(&cut, Box::pin(converse(link, Box::new(intake)))).await);
             drop(place);
         });
         polled
@@ -190,8 +190,9 @@ impl Connections {
     }
 }
 
-/// How a conversation ends, be it that all are cut.
-async fn unless_cut(cut: &CancellationToken, conversation: impl Future<Output = Ending>) -> Ending {
+/// How a conversation ends, be it that all are cut. It has memory of its own: a future that is handed on is kept by each
+/// who hands it on, and there is one for every idle connection.
+async fn unless_cut(cut: &CancellationToken, conversation: Pin<Box<impl Future<Output = Ending>>>) -> Ending {
     let ending = cut.run_until_cancelled(conversation).await;
     ending.unwrap_or(Ending::ServerClosed(CloseReason::Draining))
 }

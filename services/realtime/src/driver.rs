@@ -95,9 +95,9 @@ pub enum Ending {
 }
 
 /// Drives a connection to its end.
-pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, mut intake: Intake) -> Ending {
+pub async fn drive<S: Session>(link: &Arc<Link>, session: &mut S, intake: &mut Intake) -> Ending {
     let ending = match session.opened() {
-        Ok(first) => serve(link, session, &mut intake, first).await,
+        Ok(first) => serve(link, session, intake, first).await,
         Err(reason) => Ending::ServerClosed(reason),
     };
     match ending {

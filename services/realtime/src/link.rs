@@ -351,7 +351,11 @@ fn write_all(socket: &TcpStream, outbox: &mut Outbox) -> io::Result<()> {
     while !outbox.is_empty() {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let count = outbox.slices(&mut slices);
-        match socket.try_write_vectored(&slices[..count]) {
+        let written = match &slices[..count] {
+            [only] => socket.try_write(only),
+            several => socket.try_write_vectored(several),
+        };
+        match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => outbox.advance(written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

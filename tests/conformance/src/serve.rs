@@ -60,13 +60,20 @@ pub(crate) fn next_ping(heartbeat: Heartbeat) -> Instant {
     Instant::now() + heartbeat.interval.saturating_sub(AHEAD)
 }
 
-async fn converse(Settings { protocol, heartbeat }: Settings, link: Arc<Link>, intake: Intake) -> Ending {
+async fn converse(
+    Settings { protocol, heartbeat }: Settings,
+    link: Arc<Link>,
+    mut intake: Box<Intake>,
+) -> Ending {
     match protocol {
-        Protocol::Engine => drive(&link, &mut Echo::new(link.clone(), intake.sid(), heartbeat), intake).await,
+        Protocol::Engine => {
+            drive(&link, &mut Echo::new(link.clone(), intake.sid(), heartbeat), &mut intake).await
+        }
         Protocol::Socket => {
             let rules = Rules { heartbeat, max_payload: MAX_PAYLOAD, connect_timeout: CONNECT_TIMEOUT };
             let application = Echoes::new(link.clone(), heartbeat);
-            drive(&link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), intake).await
+            drive(&link, &mut SocketIo::new(link.clone(), intake.sid(), application, rules), &mut intake)
+                .await
         }
     }
 }

@@ -126,7 +126,7 @@ fn stays_the_same(namespace: &str, subject: Subject<'_>, arguments: Arguments<'_
         }
     }
     // By polling it arrives as the same messages.
-    let messages = payload::decode(&payload::encode(&outbox)).expect("a payload");
+    let messages = payload::decode(payload::encode(&outbox).into()).expect("a payload");
     assert!(matches!(&messages[0], Message::Text(first) if first == text));
     assert_eq!(messages.len(), contents.len());
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use parking_lot::Mutex;
 use synapse_realtime::{
     hub::Room,
+    limits::UserPermit,
     link::{Link, Pushed},
     outbox::Piece,
 };
@@ -35,6 +36,8 @@ struct State {
     own: Vec<Room>,
     /// All rooms it is in.
     rooms: HashSet<Room>,
+    /// Its place among the connections of its user, where these are limited.
+    place: Option<Box<UserPermit>>,
     subscriptions: Subscriptions,
     /// The numbers of the events that are handed to it as they come: from here …
     from: u64,
@@ -63,6 +66,7 @@ impl Client {
         let state = State {
             own: Vec::new(),
             rooms: HashSet::new(),
+            place: None,
             subscriptions: Subscriptions::default(),
             from: 0,
             until: 0,
@@ -109,10 +113,21 @@ impl Client {
         self.state.lock().own.clone()
     }
 
-    /// Forgets all rooms, and says which they were.
+    /// Whether it has a place among this user's connections.
+    pub(crate) fn has_place_of(&self, user: &str) -> bool {
+        self.state.lock().place.as_ref().is_some_and(|place| **place.key() == *user)
+    }
+
+    /// Takes a place among the connections of its user, and gives back that which it had.
+    pub(crate) fn take_place(&self, place: Option<UserPermit>) {
+        self.state.lock().place = place.map(Box::new);
+    }
+
+    /// Forgets all rooms, and says which they were; it has no user any more.
     pub(crate) fn take_rooms(&self) -> HashSet<Room> {
         let mut state = self.state.lock();
         state.own = Vec::new();
+        state.place = None;
         std::mem::take(&mut state.rooms)
     }
 

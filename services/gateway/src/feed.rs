@@ -268,9 +268,15 @@ fn runs(events: &[Live]) -> impl Iterator<Item = Run<'_>> {
 fn flush(mut links: Vec<Arc<Link>>) {
     while links.len() > WRITTEN_TOGETHER {
         let together = links.split_off(links.len() - WRITTEN_TOGETHER);
-        tokio::spawn(async move { together.iter().for_each(|link| link.flush()) });
+        tokio::spawn(async move { write(&together) });
     }
-    links.iter().for_each(|link| link.flush());
+    write(&links);
+}
+
+fn write(links: &[Arc<Link>]) {
+    for link in links {
+        link.flush();
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use synapse_realtime::{
     connections::Connections,
     driver::{Ending, Intake, drive},
     hub::Room,
-    limits::AddressPermit,
+    limits::{AddressPermit, UserLimit, UserPermit},
     link::Link,
     socketio::{application::Failure, polling::Polled, session::SocketIo},
     websocket::handshake::Upgrade,
@@ -64,6 +64,8 @@ pub struct Gateway {
     pub(crate) bodies: Bodies,
     pub(crate) service: Service,
     pub(crate) connections: Connections,
+    /// Connections of each user, where they are limited.
+    users: UserLimit,
     is_loaded: watch::Receiver<bool>,
 }
 
@@ -95,7 +97,7 @@ impl Gateway {
         let redis = service.common.redis.clone();
         let feed = Arc::new(Feed::new(settings.history));
         let sealer = Sealer { audiences: Audiences { is_open: service.authenticator.is_open() } };
-        let reader = Reader::new(redis.clone(), feed.clone(), sealer, settings.history);
+        let reader = Reader::new(redis.clone(), feed.clone(), sealer, &settings);
         let (standing, shutdown) = (reader.standing(), service.shutdown.clone());
         let telling = lag::tell(redis.clone(), standing, shutdown);
         let is_loaded = reader.is_loaded();
@@ -110,6 +112,7 @@ impl Gateway {
             feed,
             service: service.clone(),
             connections: Connections::new(settings.connections()),
+            users: UserLimit::default(),
             settings,
             is_loaded,
         });
@@ -197,6 +200,10 @@ impl Gateway {
             // Beyond any timer is as good as never.
             Instant::now() + left.min(Duration::from_hours(24 * 365))
         });
+        // A token is good to the end of its last second; who has but that left would be sent away as soon as let in.
+        if expires_at.is_some_and(|end| end <= Instant::now()) {
+            return Err(Refusal::TokenExpired);
+        }
         Ok(Who { identity, user, organisation, expires_at })
     }
 
@@ -216,9 +223,24 @@ impl Gateway {
         Ok(own)
     }
 
+    /// A place among somebody's connections; none for nobody, or where there is no limit.
+    pub(crate) fn place_of(&self, who: &Who) -> Result<Option<UserPermit>, Failure> {
+        let limit = self.settings.max_connections_per_user;
+        let Some(user) = who.user.as_deref().filter(|_| limit > 0) else { return Ok(None) };
+        let place = self.users.acquire(user.into(), limit).ok_or_else(|| {
+            let reason = CloseReason::TooManyConnections;
+            metrics::refused(reason.name());
+            Failure::new(reason.name(), reason.message())
+        })?;
+        Ok(Some(place))
+    }
+
     /// Puts a client into the rooms that are its own, and out of those that were.
     pub(crate) fn assume(&self, client: &Arc<Client>, who: &Who) -> Result<(), Failure> {
         let own = self.own_rooms(who)?;
+        if !who.user.as_ref().is_some_and(|user| client.has_place_of(user)) {
+            client.take_place(self.place_of(who)?);
+        }
         for room in client.replace_own_rooms(own) {
             self.feed.hub.part(&room, client);
         }

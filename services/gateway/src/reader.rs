@@ -21,6 +21,7 @@ use crate::{
     metrics,
     position::Position,
     sealed::{Live, Sealer},
+    settings::Settings,
     streams::{COUNT, Stream, StreamSet},
 };
 
@@ -41,7 +42,10 @@ pub struct Reader {
     redis: RedisSettings,
     feed: Arc<Feed>,
     sealer: Sealer,
+    /// How much of the past it loads.
     capacity: Capacity,
+    /// From one delivery to the next, at least.
+    interval: Duration,
     /// How far each stream has been read.
     at: Position,
     /// How many entries had been appended to each stream up to there, if the server counts them.
@@ -61,13 +65,14 @@ enum SessionEnd {
 }
 
 impl Reader {
-    /// A reader that has read nothing. `capacity` is how much of the past it loads.
-    pub fn new(redis: RedisSettings, feed: Arc<Feed>, sealer: Sealer, capacity: Capacity) -> Self {
+    /// A reader that has read nothing.
+    pub fn new(redis: RedisSettings, feed: Arc<Feed>, sealer: Sealer, settings: &Settings) -> Self {
         Self {
             redis,
             feed,
             sealer,
-            capacity,
+            capacity: settings.history,
+            interval: settings.delivery_interval,
             at: Position::default(),
             added: [None; COUNT],
             is_loaded: watch::Sender::new(false),
@@ -127,7 +132,13 @@ impl Reader {
                 tracing::info!("the streams are read again");
                 self.backoff.reset();
             }
+            let next_at = tokio::time::Instant::now() + self.interval;
+            let is_behind = read.iter().any(|(_, entries)| entries.len() >= COUNT_PER_READ);
+            let has_read = !read.is_empty();
             self.take(read);
+            if has_read && !is_behind && !self.interval.is_zero() {
+                shutdown.run_until_cancelled(tokio::time::sleep_until(next_at)).await;
+            }
             if readable != StreamSet::ALL && tokio::time::Instant::now() > look_again {
                 return Ok(SessionEnd::LookAgain);
             }

@@ -1,3 +1,4 @@
+use synapse_chassis::settings::Environment;
 use synapse_realtime::{close::CloseReason, link::Link};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -10,7 +11,8 @@ const CAPACITY: Capacity = Capacity { events: 10, bytes: 1 << 20 };
 async fn reader() -> (Reader, Stream, Arc<Client>) {
     let feed = Arc::new(Feed::new(CAPACITY));
     let sealer = Sealer { audiences: Audiences { is_open: true } };
-    let mut reader = Reader::new(RedisSettings::default(), feed.clone(), sealer, CAPACITY);
+    let settings = Settings { history: CAPACITY, ..Settings::read(&Environment::default()).unwrap() };
+    let mut reader = Reader::new(RedisSettings::default(), feed.clone(), sealer, &settings);
     let stream = Stream::of_key("model-events").unwrap();
     reader.restart(stream, EntryId::new(100, 0), Some(10));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

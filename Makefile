@@ -105,6 +105,7 @@ lint-rust: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo clippy --package synapse-rs --features python --all-targets --locked -- --deny warnings
+	CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo check --manifest-path fuzz/Cargo.toml --locked
 	$(BIN)/cargo-deny --log-level error --locked check bans licenses sources
 	@if $(BIN)/cargo-deny --log-level off fetch db 2>/dev/null; \
 	then $(BIN)/cargo-deny --log-level error --locked check --disable-fetch advisories; \

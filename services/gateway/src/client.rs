@@ -60,6 +60,30 @@ pub struct Run<'a> {
     pub streams: StreamSet,
 }
 
+/// What came of an offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// Events it was handed.
+    pub(crate) count: usize,
+    /// Bytes of their frames.
+    pub(crate) bytes: usize,
+    /// Whether it is to be flushed.
+    pub(crate) flush: bool,
+}
+
+impl Offered {
+    fn push(&mut self, link: &Link, piece: Piece, count: usize) {
+        let bytes = piece.len();
+        match link.push(piece) {
+            Pushed::FlushIt => self.flush = true,
+            Pushed::Waits => {}
+            Pushed::Refused => return,
+        }
+        self.count += count;
+        self.bytes += bytes;
+    }
+}
+
 impl Client {
     /// A client that is nobody and has asked for nothing.
     pub fn new(link: Arc<Link>, protocol: Protocol) -> Arc<Self> {
@@ -133,29 +157,29 @@ impl Client {
 
     // === events as they come ===
 
-    /// Hands it those of these events that it asks for; how many, and whether it is to be flushed.
-    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded, verdicts: &Verdicts<'_>) -> (usize, bool) {
-        let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return (0, false) };
+    /// Hands it those of these events that it asks for.
+    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded, verdicts: &Verdicts<'_>) -> Offered {
+        let mut offered = Offered::default();
+        let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return offered };
         let mut state = self.state.lock();
         if last.sealed.sequence < state.from || first.sealed.sequence >= state.until {
-            return (0, false);
+            return offered;
         }
         let whole = state.from <= first.sealed.sequence && last.sealed.sequence < state.until;
         if whole && state.subscriptions.wants_all_of(run.streams) {
             state.told = last.sealed.sequence + 1;
-            let pushed = self.link.push(encoded.piece(run.first, run.first + run.events.len()));
-            return (run.events.len(), pushed == Pushed::FlushIt);
+            let piece = encoded.piece(run.first, run.first + run.events.len());
+            offered.push(&self.link, piece, run.events.len());
+            return offered;
         }
-        let (mut count, mut flush) = (0, false);
         for (place, Live { sealed, .. }) in (run.first..).zip(run.events) {
             let due = (state.from..state.until).contains(&sealed.sequence);
             if due && state.subscriptions.wants(sealed.stream, |filter| verdicts.is_met(filter, place)) {
                 state.told = sealed.sequence + 1;
-                count += 1;
-                flush |= self.link.push(encoded.piece(place, place + 1)) == Pushed::FlushIt;
+                offered.push(&self.link, encoded.piece(place, place + 1), 1);
             }
         }
-        (count, flush)
+        offered
     }
 
     /// Tells it where it stands, unless it knows: every event before `sequence` has been offered.

@@ -18,7 +18,10 @@ use synapse_realtime::{
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     audience::Audiences,
@@ -43,6 +46,9 @@ use crate::{
 const TELLING_OF_GRACE: f64 = 0.5;
 /// The part of the grace in which they go.
 const GOODBYES_OF_GRACE: f64 = 0.8;
+
+/// How often it is said how much waits for clients.
+const WEIGHED_EVERY: Duration = Duration::from_secs(5);
 
 /// Memory for the bodies of requests.
 const BODIES_BYTES: usize = 16 << 20;
@@ -144,6 +150,10 @@ impl Gateway {
                 telling.await;
             }
         });
+        let (weighed, shutdown) = (gateway.clone(), service.shutdown.clone());
+        service.spawn("outboxes", async move {
+            shutdown.run_until_cancelled(weighed.weigh_outboxes()).await;
+        });
         let (keeper, shutdown) = (gateway.clone(), service.shutdown.clone());
         service.spawn("memories", async move { keeper.memories.write(writing, shutdown).await });
         let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
@@ -159,6 +169,15 @@ impl Gateway {
         let begun = Instant::now();
         self.feed.close_by_and_by(CloseReason::Draining, grace.mul_f64(TELLING_OF_GRACE)).await;
         self.connections.drain(grace.mul_f64(GOODBYES_OF_GRACE).saturating_sub(begun.elapsed())).await;
+    }
+
+    /// Says now and then how much waits for clients.
+    async fn weigh_outboxes(&self) {
+        loop {
+            let (sum, most) = self.feed.waiting_bytes();
+            metrics::waiting(sum, most);
+            sleep(WEIGHED_EVERY).await;
+        }
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {

@@ -45,7 +45,7 @@ NEAR, FAR = 66, 33
 """Clients whose network is whole, and those behind a wire."""
 BETWEEN = 40
 """Events that flow before and after each fault."""
-REMEMBERED = 10
+REMEMBERED = 30
 """Events in the gateway's memory, where it is to be less than what clients miss."""
 GATEWAY_GROUP = "realtime-gateway"
 ONLOOKERS = f"synapse:onlookers:{GATEWAY_GROUP}"
@@ -168,6 +168,7 @@ def test_redis_away_under_load_costs_clients_nothing_and_repeats_are_owned_up_to
             pause.wait()
             assert gateway.get("/ready")[0] == 200, "an outage is no reason to send all clients elsewhere"
         far.wait_for("coming back", returned(times))
+        wait_for_as_many(far, most(near))
     flow.wait_to_pass(BETWEEN)
     stats = flow.stop()
 
@@ -268,6 +269,11 @@ def test_a_network_that_is_dead_for_5_seconds_leaves_no_gap(
     assert_undisturbed(near)
     if heals:
         assert_undisturbed(far)
+
+
+def wait_for_as_many(crowd: Crowd, count: int) -> None:
+    """Waits until this many events have come to each."""
+    crowd.wait_for(f"{count} events", lambda member: len(member.arrivals) >= count, patience_s=PATIENCE_S * 4)
 
 
 def least(crowd: Crowd) -> int:

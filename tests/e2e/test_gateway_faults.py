@@ -435,7 +435,6 @@ def test_clients_are_told_when_what_they_missed_was_trimmed_and_only_then(
     assert gateway.metric("client_recover", recovered="no") >= len(far.members)
 
 
-@pytest.mark.xfail(strict=True, reason="what is trimmed between two reads of one connection is missed in silence")
 def test_clients_are_told_when_the_gateway_itself_was_too_late(
     redis_server: RedisServer, gateway: Gateway, until_end: Callable[[Any], Any]
 ) -> None:

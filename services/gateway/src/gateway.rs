@@ -109,7 +109,7 @@ impl Gateway {
         let is_loaded = reader.is_loaded();
         let mut loaded = is_loaded.clone();
         let ready = service.readiness.condition("history");
-        let (memories, writing) = Memories::new(redis.clone());
+        let (memories, writing) = Memories::new(redis.clone(), settings.ping_interval);
         let gateway = Arc::new(Self {
             resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
             relay: Relay::new(redis.clone(), feed.clone()),

@@ -46,6 +46,8 @@ endif
 
 PYTHON_FILES := python tests examples benches
 TYPES := services/gateway/types/events.d.ts
+# A workspace of its own, which only the benchmark builds.
+SOCKETIOXIDE := benches/peers/socketioxide/Cargo.toml
 BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
 	--package synapse-notifications --package synapse-analytics
 
@@ -103,6 +105,7 @@ fuzz: rust ## Fuzzes a parser (TARGET=decode|engineio|polling|socketio|websocket
 
 lint-rust: tools
 	cargo fmt --all --check
+	cargo fmt --manifest-path $(SOCKETIOXIDE) --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo clippy --package synapse-rs --features python --all-targets --locked -- --deny warnings
 	$(BIN)/cargo-deny --log-level error --locked check bans licenses sources

@@ -4,7 +4,8 @@
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
-#   ROUNDS, ONLY       make bench-publish: how many rounds; this part alone (contest, lone, memory or spool)
+#   ROUNDS, ONLY       make bench-publish, bench-gateway: how many rounds; this part alone (contest, lone, memory or
+#                      spool; deliveries, idle or storm)
 #   UPDATE=1           make bench-instructions: write the baseline anew
 #   PROTOCOL, SUITE    make conformance-server: engine or socket; make conformance: the folder of a suite, checked out
 #   TARGET, SECONDS    make fuzz: one of fuzz/fuzz_targets, and for how long (default: 60)
@@ -163,9 +164,10 @@ bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
-bench-gateway: tools release redis node peers ## Delivering alone
+bench-gateway: tools release redis node peers ## Delivering, idle connections, and a herd that comes back, alone
 	cargo build --package gateway-load --locked --release
-	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
+	cargo build --manifest-path $(SOCKETIOXIDE) --target-dir $(TARGET_DIR) --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
 
 bench-tasks: tools release redis postgres ## Making tasks alone
 	cargo build --package tasks-load --locked --release

@@ -23,6 +23,7 @@ static CONNECTIONS: LazyLock<Connections> = LazyLock::new(|| {
         max_message_bytes: 1 << 16,
         max_messages_per_second: 0,
         max_connections_per_address: 0,
+        max_polled: 1,
         connect_timeout: Duration::from_secs(1),
     })
 });

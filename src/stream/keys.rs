@@ -12,22 +12,6 @@ impl Connection {
         Ok((kind != "none").then_some(kind))
     }
 
-    /// What a key holds, if that is a text (`GET`); `None` if there is no such key.
-    pub async fn text_of(&self, key: &str) -> Result<Option<String>, StreamError> {
-        let what = format!("GET {key}");
-        match self.query(redis::cmd("GET").arg(key), &what).await? {
-            redis::Value::Nil => Ok(None),
-            value => reply::text(&value, &what).map(Some),
-        }
-    }
-
-    /// Has a key hold a text for so long (`SET … PX`).
-    pub async fn set_text(&self, key: &str, text: &str, ttl: Duration) -> Result<(), StreamError> {
-        let mut command = redis::cmd("SET");
-        command.arg(key).arg(text).arg("PX").arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
-        self.query(&command, &format!("SET {key}")).await.map(drop)
-    }
-
     /// How long until the server deletes a key by itself (`PTTL`); `None` if it does not.
     pub async fn expires_in(&self, key: &str) -> Result<Option<Duration>, StreamError> {
         let what = format!("PTTL {key}");

@@ -203,6 +203,11 @@ impl Client {
         change(&mut self.state.lock().subscriptions)
     }
 
+    /// Whether it asks for anything with a condition.
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.state.lock().subscriptions.has_conditions()
+    }
+
     /// The streams it asks for.
     pub(crate) fn wanted(&self) -> StreamSet {
         self.state.lock().subscriptions.streams()

@@ -26,7 +26,7 @@ use crate::{
     client::{Client, Run},
     filters::{Filters, Verdicts},
     frames::{Encoded, Protocol},
-    history::{Capacity, History, Past, before_last},
+    history::{Capacity, History, Past},
     metrics,
     position::Position,
     sealed::{Live, Sealed},
@@ -129,15 +129,25 @@ impl Feed {
         self.progress.send_modify(|progress| progress.position[stream] = id);
     }
 
-    /// Bytes that wait for clients, together and for the one for whom most do.
-    pub(crate) fn waiting_bytes(&self) -> (usize, usize) {
-        let (mut sum, mut most) = (0, 0);
-        self.hub.each(|client| {
-            let waiting = client.link.waiting_bytes();
-            sum += waiting;
-            most = most.max(waiting);
+    /// Bytes that wait for clients, together and for the one for whom most do. Beyond `limit` those for whom most do are
+    /// closed, as slow.
+    pub(crate) fn weigh_outboxes(&self, limit: usize) -> (usize, usize) {
+        let mut waiting = Vec::new();
+        self.hub.each(|client| match client.link.waiting_bytes() {
+            0 => {}
+            bytes => waiting.push((bytes, client.link.clone())),
         });
-        (sum, most)
+        let sum = waiting.iter().map(|(bytes, _)| bytes).sum();
+        waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let mut left: usize = sum;
+        for (bytes, link) in &waiting {
+            if left <= limit {
+                break;
+            }
+            left -= bytes;
+            link.close(CloseReason::SlowClient);
+        }
+        (sum, waiting.first().map_or(0, |(bytes, _)| *bytes))
     }
 
     /// Ends every connection.
@@ -219,11 +229,15 @@ impl Feed {
 
     // === for clients ===
 
-    /// Hands a client events from now on; where it stands.
-    pub(crate) fn follow(&self, client: &Client) -> Position {
+    /// Hands a client events from now on, after the frame that is told where it stands.
+    pub(crate) fn follow(&self, client: &Client, first: impl FnOnce(Position) -> Option<Piece>) {
         let history = self.history.read();
+        let first = first(history.head()).map(|first| client.link.push(first));
         client.release(history.next_sequence());
-        history.head()
+        drop(history);
+        if first == Some(Pushed::FlushIt) {
+            client.link.flush();
+        }
     }
 
     /// Stops handing a client events; the number before which it still gets all.
@@ -247,13 +261,10 @@ impl Feed {
         }
     }
 
-    /// The cursor before the last `count` events of these streams that a client wants.
-    pub(crate) fn before_last(&self, count: usize, wanted: StreamSet, client: &Client) -> Position {
-        let (events, floor, head) = {
-            let history = self.history.read();
-            (history.all(wanted), history.floor(), history.head())
-        };
-        before_last(count, &events, floor, head, |event| client.wants(event))
+    /// All events of these streams that are in memory, in order, and where they begin and end.
+    pub(crate) fn past(&self, wanted: StreamSet) -> (Vec<Arc<Sealed>>, Position, Position) {
+        let history = self.history.read();
+        (history.all(wanted), history.floor(), history.head())
     }
 }
 

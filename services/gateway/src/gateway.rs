@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use synapse_chassis::{
     identity::{Identity, Refusal},
     request::Bodies,
@@ -19,7 +20,7 @@ use synapse_realtime::{
 };
 use synapse_rs::shutdown::Shutdown;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, sleep},
 };
 
@@ -47,8 +48,8 @@ const TELLING_OF_GRACE: f64 = 0.5;
 /// The part of the grace in which they go.
 const GOODBYES_OF_GRACE: f64 = 0.8;
 
-/// How often it is said how much waits for clients.
-const WEIGHED_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked how much waits for clients.
+const WEIGHED_EVERY: Duration = Duration::from_secs(1);
 
 /// Memory for the bodies of requests.
 const BODIES_BYTES: usize = 16 << 20;
@@ -88,7 +89,7 @@ pub struct Who {
 }
 
 /// What a client says of itself; believed only while no key is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// A user.
     pub user: Option<String>,
@@ -111,18 +112,24 @@ impl Gateway {
         let ready = service.readiness.condition("history");
         let (memories, writing) = Memories::new(redis.clone(), settings.ping_interval);
         let gateway = Arc::new(Self {
-            resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
+            resume: Resume {
+                feed: feed.clone(),
+                redis: Arc::new(RedisAccess::new(redis.clone())),
+                sealer,
+                looking: Arc::new(Semaphore::new(1)),
+            },
             relay: Relay::new(redis.clone(), feed.clone()),
             memories,
             bodies: Bodies::new(settings.max_message_bytes, BODIES_BYTES),
             feed,
             service: service.clone(),
-            connections: Connections::new(settings.connections()),
+            connections: Connections::new(settings.connections(service.common.max_connections)),
             users: UserLimit::default(),
             settings,
             is_loaded,
         });
         let reading = Shutdown::new();
+        let relaying = reading.clone();
         let (shutdown, drained, end_reading) = (service.shutdown.clone(), gateway.clone(), reading.clone());
         service.spawn("drain", async move {
             shutdown.cancelled().await;
@@ -156,8 +163,13 @@ impl Gateway {
         });
         let (keeper, shutdown) = (gateway.clone(), service.shutdown.clone());
         service.spawn("memories", async move { keeper.memories.write(writing, shutdown).await });
+        // Who has not been told to leave is told everything.
+        let relay = gateway.clone();
+        service.spawn("relay", async move { relay.relay.follow(relaying).await });
         let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
-        service.spawn("relay", async move { relay.relay.follow(shutdown).await });
+        service.spawn("relay's stream", async move {
+            shutdown.run_until_cancelled(relay.relay.keep_short()).await;
+        });
         gateway
     }
 
@@ -171,10 +183,10 @@ impl Gateway {
         self.connections.drain(grace.mul_f64(GOODBYES_OF_GRACE).saturating_sub(begun.elapsed())).await;
     }
 
-    /// Says now and then how much waits for clients.
+    /// Looks now and then how much waits for clients, and lets it not be too much.
     async fn weigh_outboxes(&self) {
         loop {
-            let (sum, most) = self.feed.waiting_bytes();
+            let (sum, most) = self.feed.weigh_outboxes(self.settings.outboxes_bytes);
             metrics::waiting(sum, most);
             sleep(WEIGHED_EVERY).await;
         }
@@ -318,7 +330,11 @@ impl Gateway {
     }
 
     /// The same for a Socket.IO client that polls.
-    pub(crate) fn serve_polled(self: &Arc<Self>, hello: Box<Hello>, place: AddressPermit) -> Arc<Polled> {
+    pub(crate) fn serve_polled(
+        self: &Arc<Self>,
+        hello: Box<Hello>,
+        place: AddressPermit,
+    ) -> Option<Arc<Polled>> {
         let (gateway, protocol) = (self.clone(), Protocol::SocketIo);
         let converse = async move |link, intake| gateway.converse(protocol, link, intake, hello).await;
         self.connections.serve_polled(place, converse, move |ending| ended(protocol, ending))
@@ -398,6 +414,14 @@ impl Who {
     /// Whether it is nobody in particular, where a key is set.
     pub fn is_anonymous(&self) -> bool {
         self.identity.is_anonymous()
+    }
+
+    /// Who it says to be; nothing where that is not believed.
+    pub(crate) fn said(&self) -> Word {
+        if !self.is_by_word() {
+            return Word::default();
+        }
+        Word { user: self.user.clone(), organisation: self.organisation.clone() }
     }
 
     /// Whether its word is taken.

@@ -59,7 +59,10 @@ impl Hello {
                 organisation: take(&["organizationId", "organization_id"]),
             },
             room: take(&["room"]),
-            resumes: headers.contains_key(ORIGIN) || take(&["resume"]).as_deref() == Some("1"),
+            // A page of the gateway's own origin sends no Origin with a GET.
+            resumes: headers.contains_key(ORIGIN)
+                || headers.contains_key(SEC_FETCH_SITE)
+                || take(&["resume"]).as_deref() == Some("1"),
         }
     }
 }
@@ -92,7 +95,10 @@ pub(crate) async fn socketio(
         Ok(Asked::Polling) => match place_for(&gateway, &request) {
             Ok((permit, _)) => {
                 let hello = Box::new(Hello::of(request.headers(), parameters));
-                (gateway.serve_polled(hello, permit), request)
+                match gateway.serve_polled(hello, permit) {
+                    Some(session) => (session, request),
+                    None => return too_many_sessions().into_response(),
+                }
             }
             Err(error) => return error.into_response(),
         },
@@ -136,6 +142,12 @@ fn open(
         }
         Err(error) => refuse(error),
     }
+}
+
+fn too_many_sessions() -> ApiError {
+    metrics::refused("sessions");
+    let message = "there are MAX_CONNECTIONS sessions that poll; try again later";
+    ApiError::unavailable("too_many_connections", message)
 }
 
 /// A place under the limits, and who takes it.

@@ -7,6 +7,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use synapse_rs::EntryId;
 
+use tokio::task::consume_budget;
+
 use crate::{
     position::Position,
     sealed::Sealed,
@@ -142,8 +144,9 @@ impl History {
     }
 }
 
-/// The cursor after `floor` from which on `events` has `count` that are wanted, or as many as it has.
-pub fn before_last(
+/// The cursor after `floor` from which on `events` has `count` that are wanted, or as many as it has. Others get their turn
+/// meanwhile: to look at a condition each event is read anew.
+pub async fn before_last(
     count: usize,
     events: &[Arc<Sealed>],
     floor: Position,
@@ -153,8 +156,17 @@ pub fn before_last(
     if count == 0 {
         return head;
     }
-    let wanted = events.iter().enumerate().rev().filter(|(_, event)| wants(event));
-    let begin = wanted.take(count).last().map_or(events.len(), |(place, _)| place);
+    let (mut begin, mut left) = (events.len(), count);
+    for (place, event) in events.iter().enumerate().rev() {
+        consume_budget().await;
+        if wants(event) {
+            begin = place;
+            left -= 1;
+        }
+        if left == 0 {
+            break;
+        }
+    }
     let mut cursor = floor;
     for event in &events[..begin] {
         cursor[event.stream] = event.id;

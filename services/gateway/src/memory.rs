@@ -4,6 +4,9 @@
 //! back it gives both. The offset is a position in the streams, so any replica brings it on from there. What else it had
 //! — its id, the rooms it had joined, what it had subscribed to — lies in Redis under the `pid` for
 //! [`KEPT`] after it was last here, and belongs to the user who had it.
+//!
+//! A connection that broke may live on for a while, without its client, beside the one that took its place. So a memory has a
+//! holder, the connection that was let in last; no other writes it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +22,17 @@ use synapse_rs::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::{filters::Filters, metrics, requests::names, streams::StreamSet, subscriptions::Subscriptions};
+use crate::{
+    filters::Filters, gateway::Word, metrics, requests::names, streams::StreamSet,
+    subscriptions::Subscriptions,
+};
 
 /// What the keys begin with.
 const PREFIX: &str = "synapse:gateway:pid:";
 /// How long it is kept.
 const KEPT: Duration = Duration::from_mins(5);
+/// The length of a holder's name.
+const HOLDER_BYTES: usize = 32;
 /// How much may be kept of one client, in bytes.
 const MAX_BYTES: usize = 16 << 10;
 /// The longest `pid` that is looked up, in characters.
@@ -43,6 +51,8 @@ pub(crate) struct Memory {
     pub(crate) user: Option<String>,
     /// And of which organisation.
     pub(crate) organisation: Option<String>,
+    /// Who it said to be, where that is believed: it may have become another since.
+    pub(crate) said: Word,
     /// The rooms that it has joined by name.
     pub(crate) rooms: Vec<String>,
     /// What it asks for.
@@ -117,18 +127,47 @@ pub(crate) struct Memories {
     connection: SharedConnection,
     /// From one writing on.
     kept: Duration,
-    to_write: mpsc::Sender<(String, String)>,
+    to_write: mpsc::Sender<Change>,
+}
+
+/// What a client finds its memory by, and what it is held by.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    pub(crate) pid: String,
+    holder: String,
+}
+
+/// What is to be done with a memory.
+#[derive(Clone, Debug)]
+enum Change {
+    /// A new holder has it.
+    Take(Hold, Arc<str>),
+    /// It has changed, or lives on.
+    Keep(Hold, Arc<str>),
+    /// There is none any more.
+    Forget(Hold),
 }
 
 /// What is to be written.
-pub(crate) type ToWrite = mpsc::Receiver<(String, String)>;
+pub(crate) struct ToWrite(mpsc::Receiver<Change>);
+
+impl Hold {
+    /// By a new connection.
+    pub(crate) fn of(pid: String) -> Self {
+        Self { pid, holder: Uuid::new_v4().simple().to_string() }
+    }
+
+    fn key(&self) -> String {
+        format!("{PREFIX}{}", self.pid)
+    }
+}
 
 impl Memories {
     /// Nothing is connected yet. It is written anew with each ping.
     pub(crate) fn new(redis: RedisSettings, ping_interval: Duration) -> (Self, ToWrite) {
         let (to_write, receiver) = mpsc::channel(QUEUE);
         let kept = KEPT.saturating_add(ping_interval);
-        (Self { connection: SharedConnection::new(redis), kept, to_write }, receiver)
+        (Self { connection: SharedConnection::new(redis), kept, to_write }, ToWrite(receiver))
     }
 
     /// A new `pid`: nobody can guess it.
@@ -145,17 +184,35 @@ impl Memories {
         let key = Arc::<str>::from(format!("{PREFIX}{pid}"));
         let text = self.connection.ask(|connection| {
             let key = key.clone();
-            async move { connection.text_of(&key).await }
+            async move { connection.record(&key).await }
         });
-        Ok(text.await?.and_then(|text| serde_json::from_str(&text).ok()))
+        Ok(text.await?.and_then(|text| serde_json::from_str(text.get(HOLDER_BYTES..)?).ok()))
     }
 
-    /// Has it kept, soon.
-    pub(crate) fn keep(&self, pid: &str, memory: &Memory) {
+    /// Has it kept, soon, by a new holder: no other writes it any more.
+    pub(crate) fn take(&self, hold: &Hold, memory: &Memory) {
+        self.write_soon(hold, memory, Change::Take);
+    }
+
+    /// Has it kept, soon, unless it has another holder.
+    pub(crate) fn keep(&self, hold: &Hold, memory: &Memory) {
+        self.write_soon(hold, memory, Change::Keep);
+    }
+
+    /// Has it forgotten, soon.
+    pub(crate) fn forget(&self, hold: &Hold) {
+        if self.to_write.try_send(Change::Forget(hold.clone())).is_err() {
+            metrics::memory_failed("too_many");
+        }
+    }
+
+    fn write_soon(&self, hold: &Hold, memory: &Memory, change: fn(Hold, Arc<str>) -> Change) {
         let Ok(text) = serde_json::to_string(memory) else { return };
         if text.len() > MAX_BYTES {
+            // An older one would bring back less than the client was promised.
             metrics::memory_failed("too_large");
-        } else if self.to_write.try_send((format!("{PREFIX}{pid}"), text)).is_err() {
+            self.forget(hold);
+        } else if self.to_write.try_send(change(hold.clone(), text.into())).is_err() {
             metrics::memory_failed("too_many");
         }
     }
@@ -163,16 +220,27 @@ impl Memories {
     /// Writes what is to be kept, until `shutdown`.
     pub(crate) async fn write(&self, mut to_write: ToWrite, shutdown: Shutdown) {
         let mut batch = Vec::new();
-        while shutdown.run_until_cancelled(to_write.recv_many(&mut batch, AT_ONCE)).await.unwrap_or(0) > 0 {
-            join_all(batch.drain(..).map(|(key, text)| self.write_one(key, text))).await;
+        while shutdown.run_until_cancelled(to_write.0.recv_many(&mut batch, AT_ONCE)).await.unwrap_or(0) > 0 {
+            join_all(batch.drain(..).map(|change| self.write_one(change))).await;
         }
     }
 
-    async fn write_one(&self, key: String, text: String) {
-        let entry = Arc::new((key, text));
+    async fn write_one(&self, change: Change) {
         let written = self.connection.ask(|connection| {
-            let entry = entry.clone();
-            async move { connection.set_text(&entry.0, &entry.1, self.kept).await }
+            let change = change.clone();
+            async move {
+                match change {
+                    Change::Take(hold, text) => {
+                        let text = format!("{}{text}", hold.holder);
+                        connection.keep_record(&hold.key(), &text, self.kept).await
+                    }
+                    Change::Keep(hold, text) => connection
+                        .keep_own_record(&hold.key(), &hold.holder, &text, self.kept)
+                        .await
+                        .map(drop),
+                    Change::Forget(hold) => connection.forget_own_record(&hold.key(), &hold.holder).await,
+                }
+            }
         });
         if let Err(error) = written.await {
             metrics::memory_failed("redis");

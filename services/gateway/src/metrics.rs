@@ -31,7 +31,7 @@ pub fn describe() {
         "transport_messages_sent_size",
         "Bytes of the frames of events handed to connections, by protocol"
     );
-    describe_gauge!("client_outbox_bytes", "Bytes that wait for clients, all together, within 5 seconds");
+    describe_gauge!("client_outbox_bytes", "Bytes that wait for clients, all together, as of a second ago");
     describe_gauge!("client_outbox_bytes_max", "Bytes that wait for the client for whom most do, likewise");
     describe_counter!("stream_events", "Events read, by stream");
     describe_counter!("stream_entries_skipped", "Entries that hold no valid event, by stream and reason");
@@ -45,7 +45,7 @@ pub fn describe() {
     describe_counter!("redis_reader_errors", "Times reading the streams failed");
     describe_counter!(
         "relay_messages",
-        "What is said beside the events, handed to connections (sent), doubled (skipped) or lost on its way (failed)"
+        "What is said beside the events: handed to connections (sent), doubled or for who reads slowly (skipped), more than is taken (refused), lost on its way (failed)"
     );
     describe_gauge!("history_bytes", "Memory the recent history takes");
 }

@@ -4,7 +4,11 @@
 //! not kept for those who come later. Notifications come the same way, by the stream that tells the replicas of
 //! synapse-notifications.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -12,7 +16,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use synapse_realtime::{
     hub::Room,
+    limits::RateLimit,
     recent::Recent,
+    socketio::application::Failure,
     socketio::packet::{self, Arguments, MAIN_NAMESPACE, Subject},
 };
 use synapse_rs::{
@@ -20,6 +26,7 @@ use synapse_rs::{
     backoff::Backoff,
     publisher::{DeliveryError, PublishError, PublisherConfig},
     shutdown::Shutdown,
+    stream::{EntryId, SharedConnection, trim::Amount},
     tail::{After, News, Tail},
 };
 use tokio::{
@@ -36,6 +43,16 @@ pub(crate) const STREAM: &str = "synapse:gateway";
 const NOTIFICATIONS: &str = "synapse:notifications";
 /// How many entries the stream keeps: more than are on their way to a replica at any time.
 const KEPT: u64 = 10_000;
+/// What of it is older is of no use to anybody, …
+const LIVES: Duration = Duration::from_secs(30);
+/// … and removed as often.
+const TRIMMED_EVERY: Duration = Duration::from_secs(10);
+/// Entries removed at once, at most.
+const TRIMMED_AT_ONCE: u64 = 100_000;
+/// What members of rooms may tell by one replica, in bytes a second: it fills Redis, and the outboxes of the others.
+const PRESENCE_BYTES_PER_SECOND: u32 = 1 << 20;
+/// Of the outbox of who reads slowly presence fills so much, one part in these, and no more: it is no reason to be sent away.
+const PRESENCE_OF_OUTBOX: usize = 4;
 /// How many notifications are remembered, as one may be announced twice: more than their stream keeps.
 const REMEMBERED: usize = 20_000;
 /// How long it may take to reach Redis.
@@ -58,6 +75,9 @@ pub(crate) struct Relay {
     /// This replica.
     origin: String,
     notifications: Mutex<Recent>,
+    presence: Mutex<RateLimit>,
+    /// For what is not reading.
+    connection: SharedConnection,
     is_following: watch::Sender<bool>,
 }
 
@@ -86,6 +106,8 @@ impl Relay {
         };
         Self {
             publisher: Publisher::start(redis.clone(), config),
+            presence: Mutex::new(RateLimit::new(PRESENCE_BYTES_PER_SECOND, Instant::now())),
+            connection: SharedConnection::new(redis.clone()),
             redis,
             feed,
             origin: Uuid::new_v4().to_string(),
@@ -108,7 +130,20 @@ impl Relay {
     }
 
     /// Tells the others in a room: here at once, elsewhere soon.
-    pub(crate) fn tell_presence(&self, room: &Room, said: Arguments<'_>, from: &Arc<Client>) {
+    pub(crate) fn tell_presence(
+        &self,
+        room: &Room,
+        said: Arguments<'_>,
+        size: usize,
+        from: &Arc<Client>,
+    ) -> Result<(), Failure> {
+        if !self.presence.lock().allow_many(u32::try_from(size).unwrap_or(u32::MAX), Instant::now()) {
+            metrics::relayed("refused", 1);
+            return Err(Failure::new(
+                "too_much",
+                "more presence is told than rooms can take; tell less, or later",
+            ));
+        }
         self.say_presence(room, said, |client| !Arc::ptr_eq(client, from));
         let bytes = said.attachments.iter().map(|bytes| Value::from(STANDARD.encode(bytes)));
         let event = Event::new(PRESENCE)
@@ -119,6 +154,23 @@ impl Relay {
         if let Err(error) = self.publisher.publish(STREAM, &event) {
             metrics::relayed("failed", 1);
             tracing::debug!(%error, "other replicas are not told of a presence");
+        }
+        Ok(())
+    }
+
+    /// Removes again and again what was told long ago.
+    pub(crate) async fn keep_short(&self) {
+        loop {
+            sleep(TRIMMED_EVERY).await;
+            let trimmed = self.connection.ask(|connection| async move {
+                let last = connection.last_id(STREAM).await?;
+                let lives = u64::try_from(LIVES.as_millis()).unwrap_or(u64::MAX);
+                let from = EntryId::new(last.ms.saturating_sub(lives), 0);
+                connection.trim_before(STREAM, from, Amount::Nodes(TRIMMED_AT_ONCE), &[]).await
+            });
+            if let Err(error) = trimmed.await {
+                tracing::debug!(%error, "what replicas told each other is not removed");
+            }
         }
     }
 
@@ -223,7 +275,15 @@ impl Relay {
             let said = Arguments { values: &values, ..said };
             packet::frames(MAIN_NAMESPACE, Subject::Event(PRESENCE), said)
         };
-        let is_meant = |client: &Arc<Client>| client.protocol.is_socketio() && is_meant(client);
+        let kept_up = |client: &Client| {
+            let keeps_up = client.link.waiting_bytes() < client.link.limit() / PRESENCE_OF_OUTBOX;
+            if !keeps_up {
+                metrics::relayed("skipped", 1);
+            }
+            keeps_up
+        };
+        let is_meant =
+            |client: &Arc<Client>| client.protocol.is_socketio() && is_meant(client) && kept_up(client);
         let count = self.feed.say(room, frames, is_meant);
         metrics::relayed("sent", count);
     }

@@ -11,10 +11,12 @@ use synapse_rs::{
     EntryId, Filter,
     stream::{Entry, StreamError, StreamInfo},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     client::Client,
     feed::{Feed, Step},
+    history::before_last,
     metrics,
     position::{After, Position},
     redis_access::RedisAccess,
@@ -23,9 +25,13 @@ use crate::{
     subscriptions::Subscriptions,
 };
 
-/// Entries read from Redis at a time, of each stream.
-const PAGE: usize = 100;
-/// Bytes written before the client must have read them.
+/// Entries read from Redis at a time, of each stream: few at first, as each may have a megabyte, …
+const FIRST_PAGE: usize = 8;
+/// … and more where a page is smaller than this, …
+const SMALL_PAGE_BYTES: usize = 128 << 10;
+/// … up to so many.
+const LARGEST_PAGE: usize = 256;
+/// Bytes written before the client must have read them, where its outbox holds as much.
 const CHUNK: usize = 256 << 10;
 
 /// What a client asks for.
@@ -59,6 +65,8 @@ pub struct Resume {
     pub redis: Arc<RedisAccess>,
     /// How they are decoded and encoded.
     pub sealer: Sealer,
+    /// Whose turn it is to look back with a condition.
+    pub(crate) looking: Arc<Semaphore>,
 }
 
 impl Resume {
@@ -86,7 +94,7 @@ impl Resume {
                 metrics::recovered(recovered);
             }
             (None, Some(last)) => {
-                let before = self.feed.before_last(last, request.streams, client);
+                let before = self.before_last(last, request.streams, client).await;
                 request.streams.iter().for_each(|stream| cursor[stream] = before[stream]);
             }
             (None, None) => {}
@@ -120,6 +128,17 @@ impl Resume {
         Ok(Begun { position: cursor, recovered })
     }
 
+    /// The cursor before the last `count` events of these streams that a client wants. With a condition one client looks at a
+    /// time, so that however many ask, events go on.
+    async fn before_last(&self, count: usize, wanted: StreamSet, client: &Client) -> Position {
+        let (events, floor, head) = self.feed.past(wanted);
+        let _turn = match client.has_conditions() {
+            true => self.looking.acquire().await.ok(),
+            false => None,
+        };
+        before_last(count, &events, floor, head, |event| client.wants(event)).await
+    }
+
     /// From where a client that has been at `wish` can be brought on, and whether all since is there.
     async fn start(&self, stream: Stream, wish: EntryId) -> Result<(EntryId, bool), StreamError> {
         let (floor, head) = self.feed.extent();
@@ -138,6 +157,7 @@ impl Resume {
     /// Sends a client what it has missed. `whole` is what it was told: nothing is missing.
     pub async fn catch_up(self, client: Arc<Client>, whole: bool) -> Result<(), CloseReason> {
         let mut progress = self.feed.progress();
+        let mut page = FIRST_PAGE;
         while let Some(mut cursor) = client.cursor() {
             progress.mark_unchanged();
             match self.feed.next_step(&client, &cursor, client.wanted()) {
@@ -155,7 +175,7 @@ impl Resume {
                     tokio::task::yield_now().await;
                 }
                 Step::ReadOlder => {
-                    if let Err(error) = self.read_older(&client, cursor, whole).await? {
+                    if let Err(error) = self.read_older(&client, cursor, whole, &mut page).await? {
                         tracing::warn!(%error, "a client can't be brought up to date");
                         return Err(CloseReason::Unavailable);
                     }
@@ -171,14 +191,17 @@ impl Resume {
         client: &Client,
         cursor: Position,
         whole: bool,
+        count: &mut usize,
     ) -> Result<Result<(), StreamError>, CloseReason> {
         let wanted = client.wanted();
         let (floor, head) = self.feed.extent();
         let old: StreamSet = wanted.iter().filter(|stream| cursor[*stream] < floor[*stream]).collect();
-        let page = match self.page(cursor, wanted, &floor, &head).await {
+        let page = match self.page(cursor, wanted, &floor, &head, *count).await {
             Ok(page) => page,
             Err(error) => return Ok(Err(error)),
         };
+        let bytes: usize = page.entries.iter().map(|(_, entry)| entry.size_bytes()).sum();
+        *count = if bytes < SMALL_PAGE_BYTES { (*count * 2).min(LARGEST_PAGE) } else { FIRST_PAGE };
         let mut at = cursor;
         let mut chunk = Chunk::new(client);
         for (stream, entry) in &page.entries {
@@ -213,6 +236,7 @@ impl Resume {
         wanted: StreamSet,
         floor: &Position,
         head: &Position,
+        count: usize,
     ) -> Result<Page, StreamError> {
         let old = wanted.iter().filter(|stream| cursor[*stream] < floor[*stream]);
         let mut until = old.map(|stream| floor[stream]).max().unwrap_or_default();
@@ -222,8 +246,8 @@ impl Resume {
             if cursor[stream] >= to {
                 continue;
             }
-            let page = self.redis.range(stream.key(), cursor[stream].next(), to, PAGE).await?;
-            if let Some(last) = page.last().filter(|_| page.len() == PAGE) {
+            let page = self.redis.range(stream.key(), cursor[stream].next(), to, count).await?;
+            if let Some(last) = page.last().filter(|_| page.len() == count) {
                 until = until.min(last.id);
             }
             entries.extend(page.into_iter().map(|entry| (stream, entry)));
@@ -263,7 +287,7 @@ impl<'a> Chunk<'a> {
         if self.client.wants(event) {
             self.client.protocol.push_event(&mut self.frames, event, &cursor);
             self.count += 1;
-            if self.frames.len() >= CHUNK {
+            if self.frames.len() >= CHUNK.min(self.client.link.limit() / 2) {
                 self.finish(cursor).await;
             }
         }

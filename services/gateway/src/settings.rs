@@ -14,6 +14,8 @@ synapse_chassis::variables! {
     pub VARIABLES:
     /// How much may wait for one connection; a client that reads more slowly is closed with code 3001 and comes back.
     OUTBOX_BYTES: Bytes = "4MiB";
+    /// How much may wait for all connections together; beyond it those for whom most waits are closed likewise.
+    OUTBOXES_BYTES: Bytes = "1GiB";
     /// The largest message a client may send; beyond it 3502.
     MAX_MESSAGE_BYTES: Bytes = "64KiB";
     /// How many messages a client may send each second; beyond it 3503. 0: any number.
@@ -21,7 +23,7 @@ synapse_chassis::variables! {
     /// How many connections one address may have; one more is answered with 429. 0: any number. Many users may
     /// share an address; behind a proxy set TRUSTED_PROXIES first.
     MAX_CONNECTIONS_PER_ADDRESS: Number = "0";
-    /// How many connections one user may have; one more is refused as too_many_connections (3504, 429). 0: any number.
+    /// How many connections one user may have to one replica; one more is closed with 3007, of /events answered with 429. 0: any number.
     MAX_CONNECTIONS_PER_USER: Number = "0";
     /// How many rooms one connection may be in.
     MAX_ROOMS: Number = "32";
@@ -65,6 +67,8 @@ pub const ABOUT: About = About {
 pub struct Settings {
     /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
+    /// Bytes that may wait for all connections together.
+    pub outboxes_bytes: usize,
     /// Bytes of a client's message.
     pub max_message_bytes: usize,
     /// Messages of a client each second; 0 for any number.
@@ -104,6 +108,7 @@ impl Settings {
         };
         Ok(Self {
             outbox_bytes: environment.bytes(&OUTBOX_BYTES, 64 << 10..=1 << 30)?,
+            outboxes_bytes: environment.bytes(&OUTBOXES_BYTES, 1 << 20..=1 << 40)?,
             max_message_bytes: environment.bytes(&MAX_MESSAGE_BYTES, 1 << 10..=16 << 20)?,
             max_messages_per_second: environment.number(&MAX_MESSAGES_PER_SECOND, 0..=1_000_000)?,
             max_connections_per_address: environment.number(&MAX_CONNECTIONS_PER_ADDRESS, 0..=1_000_000)?,
@@ -135,13 +140,14 @@ fn cookie_name(text: &str) -> Option<Box<str>> {
 }
 
 impl Settings {
-    /// What one connection may take.
-    pub(crate) fn connections(&self) -> Limits {
+    /// What one connection may take, where there may be so many.
+    pub(crate) fn connections(&self, max_connections: usize) -> Limits {
         Limits {
             outbox_bytes: self.outbox_bytes,
             max_message_bytes: self.max_message_bytes,
             max_messages_per_second: self.max_messages_per_second,
             max_connections_per_address: self.max_connections_per_address,
+            max_polled: max_connections,
             connect_timeout: self.connect_timeout,
         }
     }

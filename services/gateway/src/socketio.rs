@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use synapse_chassis::identity::Refusal;
 use synapse_realtime::{
     close::CloseReason,
     driver::Work,
     hub::Room,
+    outbox::Piece,
     socketio::{
         application::{Answer, Application, Failure, KnownAs},
         engine::Heartbeat,
@@ -25,7 +27,7 @@ use crate::{
     frames::Protocol,
     gateway::{Gateway, Who, Word},
     handshake::Hello,
-    memory::{Memories, Memory, Wishes},
+    memory::{Hold, Memories, Memory, Wishes},
     metrics,
     position::Position,
     requests::{self, condition_of, id_of, streams_of},
@@ -52,7 +54,7 @@ pub(crate) struct SocketIoClient {
     /// Where its presence is told.
     presence: Option<Room>,
     /// What it finds again if it comes back, where it can.
-    memory: Option<Box<(String, Memory)>>,
+    memory: Option<Box<(Hold, Memory)>>,
 }
 
 /// A client that is let in.
@@ -113,8 +115,9 @@ impl SocketIoClient {
         // Said without a word it is null, as ever.
         let nothing = [Value::Null];
         let values = if arguments.values.is_empty() { &nothing } else { arguments.values };
-        self.gateway.relay.tell_presence(room, Arguments { values, ..arguments }, &self.client);
-        Ok(())
+        let written: usize = values.iter().map(|value| value.to_string().len()).sum();
+        let size = written + arguments.attachments.iter().map(Bytes::len).sum::<usize>();
+        self.gateway.relay.tell_presence(room, Arguments { values, ..arguments }, size, &self.client)
     }
 
     fn subscribe(&mut self, arguments: &[Value]) -> Result<(), Failure> {
@@ -140,9 +143,9 @@ impl SocketIoClient {
 
     /// Changes what the client finds again, if it can come back.
     fn remember(&mut self, change: impl FnOnce(&mut Memory)) {
-        if let Some((pid, memory)) = self.memory.as_deref_mut() {
+        if let Some((hold, memory)) = self.memory.as_deref_mut() {
             change(memory);
-            self.gateway.memories.keep(pid, memory);
+            self.gateway.memories.keep(hold, memory);
         }
     }
 
@@ -178,11 +181,22 @@ impl Application for SocketIoClient {
         };
         let (gateway, client) = (self.gateway.clone(), self.client.clone());
         Box::pin(async move {
-            let who = gateway.identify(token.as_deref(), word).await.map_err(|refusal| {
-                metrics::refused(refusal.code());
-                failure(refusal)
-            })?;
-            gateway.assume(&client, &who)?;
+            let who = match gateway.identify(token.as_deref(), word).await {
+                Err(refusal) => {
+                    metrics::refused(refusal.code());
+                    if refusal == Refusal::KeysUnavailable {
+                        return not_now(&client, CloseReason::Unavailable).await;
+                    }
+                    return Err(failure(refusal));
+                }
+                Ok(who) => who,
+            };
+            match gateway.assume(&client, &who) {
+                Err(failure) if failure.code == CloseReason::TooManyConnections.name() => {
+                    return not_now(&client, CloseReason::TooManyConnections).await;
+                }
+                assumed => assumed?,
+            }
             if client.protocol != Protocol::SocketIoWithOffsets {
                 return Ok(Admission { who, before: None, pid: None });
             }
@@ -190,9 +204,7 @@ impl Application for SocketIoClient {
                 Ok(admission) => Ok(admission),
                 Err(error) => {
                     tracing::warn!(%error, "a client can't be told where it stands");
-                    // A refusal would keep the stock client from coming back.
-                    client.link.close(CloseReason::Unavailable);
-                    std::future::pending().await
+                    not_now(&client, CloseReason::Unavailable).await
                 }
             }
         })
@@ -210,41 +222,47 @@ impl Application for SocketIoClient {
         let presence = self.hello.room.as_deref().and_then(|room| Room::named(room).ok());
         // A room that is not one's own is none; presence:update says so.
         self.presence = presence.filter(|room| self.gateway.join(&self.client, &who, room).is_ok());
-        let confirmed = json!({ "socketId": sid, "timestamp": format!("{:.3}", jiff::Timestamp::now()) });
-        let mut arguments = vec![confirmed];
-        if pid.is_some() {
-            // With this as its offset it can come back even if no event has come before.
-            let position = before.as_ref().map_or(self.gateway.feed.extent().1, |(_, position)| *position);
-            arguments.push(position.token().into());
-        }
+        let said = who.said();
         let (user, organisation) = (who.user.clone(), who.organisation.clone());
         self.who = Some(Box::new(who));
-        let arguments = Arguments { values: &arguments, attachments: &[] };
-        let confirmed = packet::frames(MAIN_NAMESPACE, Subject::Event("connection_confirmed"), arguments);
-        self.client.link.send(confirmed);
-        let recovers = before.is_some();
+        let confirmed = json!({ "socketId": sid, "timestamp": format!("{:.3}", jiff::Timestamp::now()) });
+        let may_come_back = pid.is_some();
+        let confirmation = |position: Position| {
+            let mut arguments = vec![confirmed];
+            if may_come_back {
+                // With this as its offset it can come back even if no event has come before.
+                arguments.push(position.token().into());
+            }
+            let arguments = Arguments { values: &arguments, attachments: &[] };
+            Piece::from(packet::frames(MAIN_NAMESPACE, Subject::Event("connection_confirmed"), arguments))
+        };
+        let resumed = before.as_ref().map(|(_, position)| *position);
         self.memory = pid.map(|pid| {
             let new = || Memory {
                 sid: sid.to_owned(),
                 user,
                 organisation,
+                said,
                 wishes: Wishes::everything(),
                 rooms: vec![],
             };
-            Box::new((pid, before.map_or_else(new, |(memory, _)| memory)))
+            Box::new((Hold::of(pid), before.map_or_else(new, |(memory, _)| memory)))
         });
-        self.remember(|_| {});
-        if recovers {
-            let (resume, client) = (self.gateway.resume.clone(), self.client.clone());
-            return Some(Box::pin(async move {
-                if let Err(reason) = resume.catch_up(client.clone(), true).await {
-                    client.link.close(reason);
-                }
-            }));
+        if let Some((hold, memory)) = self.memory.as_deref() {
+            self.gateway.memories.take(hold, memory);
         }
-        self.client.change(|subscriptions| *subscriptions = Subscriptions::everything());
-        self.gateway.feed.follow(&self.client);
-        None
+        let Some(position) = resumed else {
+            self.client.change(|subscriptions| *subscriptions = Subscriptions::everything());
+            self.gateway.feed.follow(&self.client, |position| Some(confirmation(position)));
+            return None;
+        };
+        self.client.link.send(confirmation(position));
+        let (resume, client) = (self.gateway.resume.clone(), self.client.clone());
+        Some(Box::pin(async move {
+            if let Err(reason) = resume.catch_up(client.clone(), true).await {
+                client.link.close(reason);
+            }
+        }))
     }
 
     fn event(&mut self, name: &str, arguments: Arguments<'_>) -> Answer<Self::Outcome> {
@@ -272,8 +290,18 @@ impl Application for SocketIoClient {
             return Ok(());
         }
         self.gateway.assume(&self.client, &who)?;
+        self.remember(|memory| {
+            memory.user.clone_from(&who.user);
+            memory.organisation.clone_from(&who.organisation);
+        });
         self.who = Some(Box::new(who));
         Ok(())
+    }
+
+    fn left(&mut self) {
+        if let Some((hold, _)) = self.memory.take().as_deref() {
+            self.gateway.memories.forget(hold);
+        }
     }
 
     fn disconnected(&mut self) {
@@ -304,6 +332,12 @@ impl Application for SocketIoClient {
     }
 }
 
+/// Closes the connection: a refusal would keep the stock client from coming back.
+async fn not_now<T>(client: &Client, reason: CloseReason) -> T {
+    client.link.close(reason);
+    std::future::pending().await
+}
+
 /// Gives a client that comes back what it had, if that is there and nothing that it would have got since is gone; or else
 /// it is a new one.
 async fn come_back(
@@ -321,7 +355,7 @@ async fn come_back(
         return Ok(new(who));
     };
     let mut before = who.clone();
-    if who.is_by_word() {
+    if who.is_by_word() && who.said() == memory.said {
         // By its word it had become this user, and is again.
         before.user.clone_from(&memory.user);
         before.organisation.clone_from(&memory.organisation);

@@ -49,6 +49,11 @@ impl Subscriptions {
         }
     }
 
+    /// Whether anything is asked for with a condition.
+    pub fn has_conditions(&self) -> bool {
+        !self.conditional.is_empty()
+    }
+
     /// Whether every event of these streams is asked for.
     pub fn wants_all_of(&self, streams: StreamSet) -> bool {
         self.streams.without(self.conditional).contains_all(streams)

@@ -101,6 +101,11 @@ impl WebSocketClient {
                 check_fields(&request, &["type", "token"])?;
                 let token =
                     text(&request, "token")?.ok_or_else(|| invalid("refresh takes a token".to_owned()))?;
+                if let Some(who) = self.who.as_ref().filter(|who| who.is_by_word()) {
+                    // A word does not expire.
+                    self.welcome(who);
+                    return Ok(Next::Read);
+                }
                 Ok(self.identify(Cause::Message, Some(token), Word::default()))
             }
             Some("ping") => {
@@ -183,9 +188,13 @@ impl WebSocketClient {
                 Ok(())
             };
         }
-        self.say(&json!({ "type": "welcome", "user": who.user, "anonymous": who.is_anonymous() }));
+        self.welcome(&who);
         self.who = Some(who);
         Ok(())
+    }
+
+    fn welcome(&self, who: &Who) {
+        self.say(&json!({ "type": "welcome", "user": who.user, "anonymous": who.is_anonymous() }));
     }
 
     fn tell_position(&self) {

@@ -58,7 +58,11 @@ pub(crate) async fn socketio(
     let header = bearer_token(request.headers()).ok().flatten().map(str::to_owned);
     let token = header.or_else(|| parameters.remove("token"));
     if polls {
-        let session = platform.serve_polled(token, place.address);
+        let Some(session) = platform.serve_polled(token, place.address) else {
+            metrics::refused("sessions");
+            let message = "there are MAX_CONNECTIONS sessions that poll; try again later";
+            return ApiError::unavailable("too_many_connections", message).into_response();
+        };
         return requests::answer(&session, request, max_bytes).await.map(Body::new);
     }
     upgraded(&mut request, |upgrade| platform.serve(upgrade, token, place))

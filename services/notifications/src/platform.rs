@@ -13,7 +13,7 @@ use synapse_chassis::{
 };
 use synapse_realtime::{
     close::CloseReason,
-    connections::Connections,
+    connections::{Connections, Limits},
     driver::{Ending, Intake, drive},
     hub::Room,
     limits::{AddressPermit, Limit},
@@ -97,7 +97,10 @@ impl Platform {
         service: &Service,
     ) -> Arc<Self> {
         Arc::new(Self {
-            connections: Connections::new(settings.limits),
+            connections: Connections::new(Limits {
+                max_polled: service.common.max_connections,
+                ..settings.limits
+            }),
             pushing: Limit::default(),
             bodies: Bodies::new(BODY_BYTES, BODIES_BYTES),
             service: service.clone(),
@@ -189,7 +192,11 @@ impl Platform {
     }
 
     /// The same for a client that polls.
-    pub(crate) fn serve_polled(self: &Arc<Self>, token: Option<String>, place: AddressPermit) -> Arc<Polled> {
+    pub(crate) fn serve_polled(
+        self: &Arc<Self>,
+        token: Option<String>,
+        place: AddressPermit,
+    ) -> Option<Arc<Polled>> {
         let platform = self.clone();
         let converse = async move |link, intake| platform.converse(link, intake, token).await;
         self.connections.serve_polled(place, converse, ended)

@@ -141,6 +141,8 @@ impl Settings {
                 max_messages_per_second: environment.number(&MAX_MESSAGES_PER_SECOND, 0..=1_000_000)?,
                 max_connections_per_address: environment
                     .number(&MAX_CONNECTIONS_PER_ADDRESS, 0..=1_000_000)?,
+                // As many as there may be connections, which are counted elsewhere.
+                max_polled: usize::MAX,
                 connect_timeout: duration(&CONNECT_TIMEOUT)?,
             },
             ping_interval: duration(&PING_INTERVAL)?,

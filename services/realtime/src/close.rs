@@ -24,6 +24,8 @@ pub enum CloseReason {
     Unavailable,
     /// The client did not say who it is in time.
     ConnectTimeout,
+    /// The user has as many connections as one may; one of them may have broken, and end soon.
+    TooManyConnections,
     /// The token is refused.
     Unauthorized,
     /// What came is not of the protocol.
@@ -32,8 +34,6 @@ pub enum CloseReason {
     MessageTooLarge,
     /// Messages came faster than is allowed.
     TooManyMessages,
-    /// The user has as many connections as one may.
-    TooManyConnections,
 }
 
 impl CloseReason {
@@ -46,11 +46,11 @@ impl CloseReason {
         Self::EventsLost,
         Self::Unavailable,
         Self::ConnectTimeout,
+        Self::TooManyConnections,
         Self::Unauthorized,
         Self::ProtocolError,
         Self::MessageTooLarge,
         Self::TooManyMessages,
-        Self::TooManyConnections,
     ];
 
     /// The code of the close frame.
@@ -63,11 +63,11 @@ impl CloseReason {
             Self::EventsLost => 3004,
             Self::Unavailable => 3005,
             Self::ConnectTimeout => 3006,
+            Self::TooManyConnections => 3007,
             Self::Unauthorized => 3500,
             Self::ProtocolError => 3501,
             Self::MessageTooLarge => 3502,
             Self::TooManyMessages => 3503,
-            Self::TooManyConnections => 3504,
         }
     }
 
@@ -108,7 +108,7 @@ impl CloseReason {
             Self::MessageTooLarge => "a message was larger than MAX_MESSAGE_BYTES",
             Self::TooManyMessages => "messages came faster than MAX_MESSAGES_PER_SECOND",
             Self::TooManyConnections => {
-                "this user has MAX_CONNECTIONS_PER_USER connections already; close one"
+                "this user has MAX_CONNECTIONS_PER_USER connections already; close one, or come back later"
             }
         }
     }

@@ -28,6 +28,8 @@ pub struct Limits {
     pub max_messages_per_second: u32,
     /// Connections of one address; 0 for any number.
     pub max_connections_per_address: usize,
+    /// Sessions that poll: they need no connection of their own, so that a limit of those is none.
+    pub max_polled: usize,
     /// Time for the protocol's handshake.
     pub connect_timeout: Duration,
 }
@@ -124,13 +126,14 @@ impl Connections {
         });
     }
 
-    /// Serves a client that polls as [`Connections::serve`] does; its first request is to take what comes back.
+    /// Serves a client that polls as [`Connections::serve`] does; its first request is to take what comes back. `None` if
+    /// there are too many.
     pub fn serve_polled<P, F>(
         &self,
         place: P,
         converse: impl FnOnce(Arc<Link>, Box<Intake>) -> F + Send + 'static,
         ended: impl FnOnce(Ending) + Send + 'static,
-    ) -> Arc<Polled>
+    ) -> Option<Arc<Polled>>
     where
         P: Send + 'static,
         F: Future<Output = Ending> + Send,
@@ -138,7 +141,7 @@ impl Connections {
         let (limits, cut) = (self.limits, self.cut.clone());
         let link = Link::polled(limits.outbox_bytes);
         let (sid, (sender, deliveries)) = (new_sid(), mpsc::channel(1));
-        let (polled, registered) = self.polled.register(&sid, link.clone(), sender);
+        let (polled, registered) = self.polled.register(&sid, link.clone(), sender, limits.max_polled)?;
         let intake = Intake::from_requests(
             limits.max_message_bytes,
             limits.max_messages_per_second,
@@ -150,7 +153,7 @@ impl Connections {
             ended(unless_cut(&cut, Box::pin(converse(link, Box::new(intake)))).await);
             drop(place);
         });
-        polled
+        Some(polled)
     }
 
     /// The session by this id that polls, or did.
@@ -208,6 +211,7 @@ mod tests {
             max_message_bytes: 1,
             max_messages_per_second: 0,
             max_connections_per_address: 1,
+            max_polled: 1,
             connect_timeout: Duration::from_secs(1),
         });
         let _place = connections.place_for("192.0.2.1".parse().unwrap()).expect("the first place");

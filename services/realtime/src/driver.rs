@@ -8,6 +8,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::Interest,
     net::TcpStream,
+    task::consume_budget,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -135,6 +136,8 @@ async fn serve<S: Session>(
     let mut unread = true;
     let mut next = first;
     loop {
+        // A socket that is always readable, or work that is always done, would hold a thread for ever.
+        consume_budget().await;
         match std::mem::replace(&mut next, Next::Read) {
             Next::Read => {}
             Next::Await(work) => awaited = Some(work),
@@ -167,6 +170,8 @@ async fn serve<S: Session>(
             let happened = tokio::select! {
                 biased;
                 () = link.woken() => Ok(Next::Read),
+                // Before the socket: one that always has more to say must not outlast its time.
+                () = &mut timer => session.tick(Instant::now()).map(|()| Next::Read),
                 ready = link.ready(link.interest(listens)), if listens || link.is_blocked() => match ready {
                     Ok(state) => {
                         if state.is_writable() {
@@ -187,7 +192,6 @@ async fn serve<S: Session>(
                     unread = true;
                     Ok(Next::Read)
                 }
-                () = &mut timer => session.tick(Instant::now()).map(|()| Next::Read),
                 outcome = running(&mut awaited) => session.finished(outcome),
                 outcome = running(&mut meanwhile) => session.finished(outcome),
             };

@@ -26,8 +26,13 @@ impl RateLimit {
 
     /// Whether one more may pass now.
     pub fn allow(&mut self, now: Instant) -> bool {
+        self.allow_many(1, now)
+    }
+
+    /// Whether so many more may pass now; all or none of them do.
+    pub fn allow_many(&mut self, count: u32, now: Instant) -> bool {
         let Some(interval) = Duration::from_secs(1).checked_div(self.per_second) else { return true };
-        let full_at = self.full_at.max(now) + interval;
+        let full_at = self.full_at.max(now) + interval.saturating_mul(count);
         let allowed = full_at - now <= Duration::from_secs(1);
         if allowed {
             self.full_at = full_at;

@@ -7,6 +7,7 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse as _, Response},
 };
+use http::StatusCode;
 use synapse_chassis::serve::Peer;
 use synapse_realtime::{
     connections::{Connections, Limits},
@@ -31,6 +32,7 @@ const AHEAD: Duration = Duration::from_millis(50);
 /// Mocha gives a test two seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const OUTBOX_BYTES: usize = 4 << 20;
+const MAX_POLLED: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Server {
@@ -45,6 +47,7 @@ impl Server {
             max_message_bytes: MAX_PAYLOAD,
             max_messages_per_second: 0,
             max_connections_per_address: 0,
+            max_polled: MAX_POLLED,
             connect_timeout: CONNECT_TIMEOUT,
         });
         Self { settings, connections }
@@ -99,7 +102,10 @@ pub(crate) async fn answer(
         Ok(Asked::Upgrade(session)) => {
             return upgraded(request, |upgrade| connections.upgrade(session, upgrade, peer));
         }
-        Ok(Asked::Polling) => connections.serve_polled((), talk, |_| {}),
+        Ok(Asked::Polling) => match connections.serve_polled((), talk, |_| {}) {
+            Some(session) => session,
+            None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        },
         Ok(Asked::Poll(session)) => session,
         Err(error) => return requests::refuse(error).map(Body::new),
     };

@@ -68,7 +68,7 @@ async fn a_client_that_is_ahead_of_this_replica_waits_and_then_gets_only_what_is
 async fn a_client_that_is_held_gets_what_was_under_way_and_no_more() {
     let feed = Feed::new(CAPACITY);
     let (client, mut hears) = client(&feed).await;
-    feed.follow(&client);
+    feed.follow(&client, |_| None);
     publish(&feed, 10);
     assert_eq!(feed.hold(&client), 1);
     publish(&feed, 20);
@@ -87,9 +87,9 @@ async fn a_client_that_is_held_gets_what_was_under_way_and_no_more() {
 async fn more_clients_than_the_reader_writes_to_itself_get_it_too() {
     let feed = Feed::new(CAPACITY);
     let mut clients = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..140 {
         let (client, hears) = client(&feed).await;
-        feed.follow(&client);
+        feed.follow(&client, |_| None);
         clients.push(hears);
     }
     publish(&feed, 10);
@@ -107,7 +107,7 @@ async fn a_condition_is_tried_once_on_an_event_however_many_have_it() {
         let (client, _hears) = client(&feed).await;
         let condition = feed.filters.share(wanted(if number % 2 == 0 { "m" } else { "n" }));
         client.change(|subscriptions| subscriptions.subscribe(StreamSet::ALL, condition));
-        feed.follow(&client);
+        feed.follow(&client, |_| None);
         clients.push(client);
     }
     let live = |ms: u64, name: &str| {
@@ -152,7 +152,7 @@ async fn who_is_not_told_yet_gets_events_as_before() {
     let mut hear = Vec::new();
     for _ in 0..250 {
         let (client, hears) = client(&feed).await;
-        feed.follow(&client);
+        feed.follow(&client, |_| None);
         hear.push((client, hears));
     }
     let closing = feed.clone();
@@ -171,4 +171,20 @@ async fn who_is_not_told_yet_gets_events_as_before() {
     }
     closing.await.unwrap();
     assert_eq!(closed(&hear), 250);
+}
+
+#[tokio::test]
+async fn where_too_much_waits_for_all_together_who_has_most_is_closed() {
+    let feed = Feed::new(CAPACITY);
+    let clients = [1_000, 10, 20].map(|bytes| {
+        let client = Client::new(Link::polled(1 << 20), Protocol::SocketIo);
+        feed.hub.enter(&client);
+        client.link.send(vec![b'x'; bytes]);
+        client
+    });
+    let closing = || clients.each_ref().map(|client| client.link.closing());
+    assert_eq!(feed.weigh_outboxes(1_030), (1_030, 1_000));
+    assert_eq!(closing(), [None; 3]);
+    assert_eq!(feed.weigh_outboxes(1_029), (1_030, 1_000));
+    assert_eq!(closing(), [Some(CloseReason::SlowClient), None, None]);
 }

@@ -56,8 +56,8 @@ fn what_came_since_is_given_in_the_order_it_was_read() {
     assert_eq!(ids(history.after(&cursor(30, 15), StreamSet::ALL, 9)), Some(vec![]));
 }
 
-#[test]
-fn only_the_streams_that_are_wanted_are_given() {
+#[tokio::test]
+async fn only_the_streams_that_are_wanted_are_given() {
     let history = filled(ROOMY);
     let models = StreamSet::named("model-events").unwrap();
     assert_eq!(ids(history.after(&cursor(0, 0), models, 9)), Some(vec![11, 15]));
@@ -85,19 +85,19 @@ fn memory_is_bounded_in_bytes_too() {
     );
 }
 
-#[test]
-fn the_last_events_are_found_whatever_else_is_between() {
+#[tokio::test]
+async fn the_last_events_are_found_whatever_else_is_between() {
     let history = filled(ROOMY);
     let models = StreamSet::named("model-events").unwrap();
-    let cursor = |count, wanted, wants: fn(&Sealed) -> bool| {
-        before_last(count, &history.all(wanted), history.floor(), history.head(), wants)
+    let cursor = async |count, wanted, wants: fn(&Sealed) -> bool| {
+        before_last(count, &history.all(wanted), history.floor(), history.head(), wants).await
     };
-    let last = |count, wanted| ids(history.after(&cursor(count, wanted, |_| true), wanted, 99));
-    assert_eq!(last(0, StreamSet::ALL), Some(vec![]));
-    assert_eq!(last(2, StreamSet::ALL), Some(vec![15, 30]));
-    assert_eq!(last(1, models), Some(vec![15]));
-    assert_eq!(last(99, StreamSet::ALL), Some(vec![10, 11, 20, 15, 30]));
-    let cursor = cursor(1, StreamSet::ALL, |event| event.id.ms % 20 == 0);
+    let last = async |count, wanted| ids(history.after(&cursor(count, wanted, |_| true).await, wanted, 99));
+    assert_eq!(last(0, StreamSet::ALL).await, Some(vec![]));
+    assert_eq!(last(2, StreamSet::ALL).await, Some(vec![15, 30]));
+    assert_eq!(last(1, models).await, Some(vec![15]));
+    assert_eq!(last(99, StreamSet::ALL).await, Some(vec![10, 11, 20, 15, 30]));
+    let cursor = cursor(1, StreamSet::ALL, |event| event.id.ms % 20 == 0).await;
     assert_eq!(ids(history.after(&cursor, StreamSet::ALL, 99)), Some(vec![20, 15, 30]));
 }
 

@@ -50,9 +50,15 @@ async fn streams_conditions_and_the_latest_are_chosen_by_the_address() {
     let redis = RedisServer::new();
     let gateway = TestGateway::start(&redis, &[]).await;
     let publisher = Publisher::new(&redis).await;
+    let mut witness = Client::connect(gateway.port, "").await;
+    witness.subscribe(json!({})).await;
     for name in ["a", "b", "c"] {
         publisher.model(name).await;
         publisher.inference(name, &[("region", "eu")]).await;
+    }
+    // Before that the gateway may not have them.
+    for _ in 0..6 {
+        witness.event().await;
     }
     let ask =
         async |query| EventSource::connect(gateway.port, query, "Accept: text/event-stream\r\n").await.0;

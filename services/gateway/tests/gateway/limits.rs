@@ -79,11 +79,14 @@ async fn a_user_has_so_many_connections_and_no_more_whatever_they_speak() {
 
     let mut refused = Client { socket: Socket::open(port, &format!("/ws?token={token}")).await };
     assert_eq!(refused.error().await.0, "too_many_connections");
-    assert_eq!(refused.socket.close_code().await, 3504);
+    assert_eq!(refused.socket.close_code().await, 3007);
     let mut refused = SocketIoClient::open(port, "").await;
     refused.socket.say(format!("40{}", json!({"token": token}))).await;
-    let answer = refused.socket.text().await;
-    assert!(answer.starts_with("44{") && answer.contains("too_many_connections"), "{answer}");
+    assert_eq!(
+        refused.socket.close_code().await,
+        3007,
+        "a refusal would keep the stock client from coming back"
+    );
     let events = format!("/events?token={token}");
     let (status, body) = get(port, &events, "").await;
     assert_eq!((status, body.contains("too_many_connections")), (429, true), "{body}");
@@ -175,7 +178,7 @@ async fn web_pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_interval_what_comes_meanwhile_is_delivered_together() {
+async fn with_an_interval_what_comes_meanwhile_waits_for_the_next_delivery() {
     const INTERVAL: Duration = Duration::from_millis(700);
     let redis = RedisServer::new();
     let gateway = TestGateway::start(&redis, &[("DELIVERY_INTERVAL", "700ms")]).await;
@@ -192,4 +195,63 @@ async fn with_an_interval_what_comes_meanwhile_is_delivered_together() {
     assert!(begin.elapsed() >= INTERVAL, "after {:?}", begin.elapsed());
     // Waiting for the next delivery holds nobody up.
     assert_eq!(gateway.stop().await, Ended::InOrder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_poll_are_limited_though_they_hold_no_connection() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[("MAX_CONNECTIONS", "2")]).await;
+    let open = async || get(gateway.port, "/socket.io/?EIO=4&transport=polling", "").await;
+    assert_eq!(open().await.0, 200);
+    assert_eq!(open().await.0, 200);
+    let (status, body) = open().await;
+    assert_eq!((status, body.contains("too_many_connections")), (503, true), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_always_has_more_to_say_neither_stops_others_nor_outlasts_its_time() {
+    let redis = RedisServer::new();
+    let settings = [
+        ("JWT_SECRET", SECRET),
+        ("ANONYMOUS", "deny"),
+        ("CONNECT_TIMEOUT", "1s"),
+        ("MAX_MESSAGES_PER_SECOND", "0"),
+    ];
+    let gateway = TestGateway::start(&redis, &settings).await;
+    let port = gateway.port;
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let handshake = format!(
+                    "GET /ws HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                );
+                stream.write_all(handshake.as_bytes()).await.unwrap();
+                // Pongs that nobody asked for.
+                let pongs = [0x8A, 0x80, 0, 0, 0, 0].repeat(10_000);
+                while stream.write_all(&pongs).await.is_ok() {}
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    while !floods.iter().all(tokio::task::JoinHandle::is_finished) {
+        assert_eq!(get(port, "/health", "").await.0, 200);
+        answered += 1;
+    }
+    assert!(answered > 10, "only {answered} requests were answered meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn presence_is_told_as_much_of_as_rooms_can_take() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let mut client = SocketIoClient::connect(gateway.port, "&room=lobby", &json!({})).await;
+    let said = json!("x".repeat(60_000));
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(client.ask("presence:update", &said).await);
+    }
+    assert_eq!(answers[0], json!({"ok": true}));
+    assert!(answers.iter().any(|answer| answer["error"]["code"] == "too_much"), "{answers:?}");
 }

@@ -210,3 +210,73 @@ async fn who_does_not_say_that_it_comes_back_gets_events_as_ever() {
     let event: Vec<Value> = serde_json::from_str(text.strip_prefix("42").unwrap()).unwrap();
     assert_eq!(event.len(), 2);
 }
+
+/// What is kept of what the client has.
+fn memory_of(redis: &RedisServer, pid: &str) -> Option<String> {
+    let mut connection = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    redis::cmd("GET").arg(format!("synapse:gateway:pid:{pid}")).query(&mut connection).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_broke_unnoticed_writes_nothing_over_its_successor() {
+    let redis = RedisServer::new();
+    let settings = [("PING_INTERVAL", "50ms")];
+    let replicas = [TestGateway::start(&redis, &settings).await, TestGateway::start(&redis, &settings).await];
+    let auth = json!({"userId": "42"});
+    let mut broken = Returning::connect(replicas[0].port, auth.clone()).await;
+    kept(&redis, &broken, "42").await;
+    let mut client = Returning::connect(replicas[1].port, broken.auth(auth.clone())).await;
+    assert_eq!(client.pid, broken.pid);
+    assert_eq!(client.client.ask("join_adventure_room", &json!("9")).await, json!({"ok": true}));
+    kept(&redis, &client, "adventure_9").await;
+    // What the other writes with its pings comes after that.
+    for _ in 0..4 {
+        while broken.client.socket.text().await != "2" {}
+        broken.client.socket.say("3").await;
+    }
+    let kept = memory_of(&redis, &client.pid).unwrap();
+    assert!(kept.contains("adventure_9"), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_or_says_to_be_another_is_somebody_new() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let word = json!({"userId": "42"});
+    let mut client = Returning::connect(gateway.port, word.clone()).await;
+    kept(&redis, &client, "42").await;
+    let other = Returning::connect(gateway.port, client.auth(json!({"userId": "43"}))).await;
+    assert_ne!(other.pid, client.pid, "it says to be another now");
+    client.client.socket.say("41").await;
+    eventually("it to be forgotten", async || memory_of(&redis, &client.pid).is_none().then_some(())).await;
+    let again = Returning::connect(gateway.port, client.auth(word)).await;
+    assert_ne!(again.pid, client.pid, "it had left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_become_a_user_by_a_new_token_is_found_by_it() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::with_key(&redis).await;
+    let auth = json!({"token": token(&json!({"sub": "42"}))});
+    let mut client = Returning::connect(gateway.port, json!({})).await;
+    assert_eq!(client.client.ask("refresh", &auth).await, json!({"ok": true}));
+    kept(&redis, &client, "42").await;
+    let again = Returning::connect(gateway.port, client.auth(auth)).await;
+    assert_eq!(again.pid, client.pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_more_than_is_kept_is_not_brought_back_with_less() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let word = json!({"userId": "42"});
+    let mut client = Returning::connect(gateway.port, word.clone()).await;
+    let names: Vec<_> = (0..90).map(|number| format!("{number:0100}")).collect();
+    for stream in ["model-events", "training-events"] {
+        let wish = json!({"streams": [stream], "where": {"model_name": names}});
+        assert_eq!(client.client.ask("subscribe", &wish).await, json!({"ok": true}));
+    }
+    eventually("it to be forgotten", async || memory_of(&redis, &client.pid).is_none().then_some(())).await;
+    let again = Returning::connect(gateway.port, client.auth(word)).await;
+    assert_ne!(again.pid, client.pid);
+}

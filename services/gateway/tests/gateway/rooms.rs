@@ -3,6 +3,7 @@
 use serde_json::json;
 use synapse_test_support::RedisServer;
 
+use crate::limits::exchange;
 use crate::support::{Client, Publisher, SECRET, SocketIoClient, TestGateway, token, token_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,4 +120,32 @@ async fn a_connection_ends_with_its_token_unless_it_is_renewed() {
     let publisher = Publisher::new(&redis).await;
     publisher.inference("still", &[("user_id", "42")]).await;
     assert_eq!(goes_on.event().await.1["model_name"], "still");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_a_refresh_changes_nothing() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[]).await;
+    let mut client = Client::connect(gateway.port, "?userId=42").await;
+    client.say(json!({"type": "refresh", "token": "x"})).await;
+    assert_eq!(client.hear().await, json!({"type": "welcome", "user": "42", "anonymous": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_keys_are_away_a_client_of_socketio_is_told_to_come_back() {
+    let redis = RedisServer::new();
+    let keys = format!("http://127.0.0.1:{}/jwks.json", synapse_test_support::free_port());
+    let gateway = TestGateway::begin(&redis, &[("JWKS_URL", &keys)]).await;
+    synapse_test_support::eventually("the streams to be read", async || {
+        (exchange(gateway.port, "GET /ws", "", "").await.0 != 503).then_some(())
+    })
+    .await;
+    let mut client = SocketIoClient::open(gateway.port, "").await;
+    let auth = json!({"token": token(&json!({"sub": "42"}))});
+    client.socket.say(format!("40{auth}")).await;
+    assert_eq!(
+        client.socket.close_code().await,
+        3005,
+        "a refusal would keep the stock client from coming back"
+    );
 }

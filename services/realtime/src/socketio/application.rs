@@ -41,6 +41,9 @@ pub trait Application: Send {
     /// An event that took a while has been worked on.
     fn finished(&mut self, outcome: Self::Outcome) -> Result<(), Failure>;
 
+    /// The client has said that it leaves the namespace; [`Application::disconnected`] follows.
+    fn left(&mut self) {}
+
     /// The client has left the namespace, or the connection has ended. May be called more than once.
     fn disconnected(&mut self);
 

@@ -102,13 +102,18 @@ pub(crate) struct Registered {
 }
 
 impl Sessions {
-    /// Adds a session. It is known until the second is dropped.
+    /// Adds a session, unless there are `most`. It is known until the second is dropped.
     pub(crate) fn register(
         self: &Arc<Self>,
         id: &str,
         link: Arc<Link>,
         deliveries: mpsc::Sender<Delivery>,
-    ) -> (Arc<Polled>, Registered) {
+        most: usize,
+    ) -> Option<(Arc<Polled>, Registered)> {
+        let mut by_id = self.by_id.lock();
+        if by_id.len() >= most {
+            return None;
+        }
         let polled = Arc::new(Polled {
             link,
             deliveries,
@@ -118,8 +123,8 @@ impl Sessions {
             probing: AtomicBool::new(false),
             changing: AtomicBool::new(false),
         });
-        self.by_id.lock().insert(id.into(), Known::Polls(polled.clone()));
-        (polled.clone(), Registered { sessions: self.clone(), id: id.into(), polled: Some(polled) })
+        by_id.insert(id.into(), Known::Polls(polled.clone()));
+        Some((polled.clone(), Registered { sessions: self.clone(), id: id.into(), polled: Some(polled) }))
     }
 
     /// The session of this id.

@@ -124,6 +124,7 @@ mod tests {
             max_message_bytes: 1,
             max_messages_per_second: 0,
             max_connections_per_address: 1,
+            max_polled: 1,
             connect_timeout: Duration::from_secs(1),
         });
         let ask = |method: Method, version, transport, session| {

@@ -144,8 +144,13 @@ impl<A: Application> SocketIo<A> {
                 Ok(Next::Read)
             }
             (Kind::Disconnect, State::Inside) => {
+                self.seat(place).1.application.left();
                 self.leave(place);
-                Ok(Next::Read)
+                Ok(match place {
+                    // What goes on besides is on behalf of who was there.
+                    None => Next::Instead(Box::pin(async { Outcome::Nothing })),
+                    Some(_) => Next::Read,
+                })
             }
             // We never ask for an answer.
             (Kind::Ack, State::Inside) | (Kind::Disconnect, _) => Ok(Next::Read),

@@ -5,6 +5,9 @@ use crate::{
     websocket::frame::{FrameError, Header, OpCode, unmask},
 };
 
+/// The most frames of one message: a client that sends parts of nothing sends no message that could be counted.
+pub const MAX_PARTS: usize = 1_024;
+
 /// A whole message, or a control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -32,6 +35,9 @@ pub enum DecodeError {
         /// The bound, `MAX_MESSAGE_BYTES`.
         limit: usize,
     },
+    /// A message is in too many parts.
+    #[error("a message is in more than {MAX_PARTS} parts")]
+    TooManyParts,
     /// A text message is not text.
     #[error("a text message is not UTF-8")]
     NotUtf8,
@@ -47,7 +53,7 @@ impl DecodeError {
     /// How a connection that sent this is closed.
     pub fn reason(self) -> CloseReason {
         match self {
-            Self::TooLarge { .. } => CloseReason::MessageTooLarge,
+            Self::TooLarge { .. } | Self::TooManyParts => CloseReason::MessageTooLarge,
             _ => CloseReason::ProtocolError,
         }
     }
@@ -60,13 +66,15 @@ pub struct Decoder {
     /// What of `input` has been read.
     consumed: usize,
     started: Option<(OpCode, Vec<u8>)>,
+    /// Frames of the message that is started.
+    parts: usize,
     limit: usize,
 }
 
 impl Decoder {
     /// Refuses messages of more than `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { input: Vec::new(), consumed: 0, started: None, limit }
+        Self { input: Vec::new(), consumed: 0, started: None, parts: 0, limit }
     }
 
     /// Takes what came from the socket.
@@ -119,8 +127,10 @@ impl Decoder {
     fn part(&mut self, last: bool, opcode: OpCode, parts: Vec<u8>) -> Result<Option<Message>, DecodeError> {
         if !last {
             self.started = Some((opcode, parts));
-            return Ok(None);
+            self.parts += 1;
+            return if self.parts < MAX_PARTS { Ok(None) } else { Err(DecodeError::TooManyParts) };
         }
+        self.parts = 0;
         match opcode {
             OpCode::Text => String::from_utf8(parts)
                 .map(|text| Some(Message::Text(text)))

@@ -45,6 +45,18 @@ fn a_character_may_be_split_between_frames() {
 }
 
 #[test]
+fn a_message_in_parts_of_nothing_has_an_end() {
+    let mut frames = vec![frame(false, OpCode::Text, b"x")];
+    frames.resize(MAX_PARTS - 1, frame(false, OpCode::Continuation, b""));
+    let mut whole = frames.clone();
+    whole.push(frame(true, OpCode::Continuation, b""));
+    let message = Message::Text("x".to_owned());
+    assert_eq!(decode(&[whole.clone(), whole].concat()), Ok(vec![message.clone(), message]));
+    frames.push(frame(false, OpCode::Continuation, b""));
+    assert_eq!(decode(&frames), Err(DecodeError::TooManyParts));
+}
+
+#[test]
 fn parts_out_of_order_are_refused() {
     assert_eq!(decode(&[frame(true, OpCode::Continuation, b"x")]), Err(DecodeError::OutOfOrder));
     let nested = [frame(false, OpCode::Text, b"x"), frame(true, OpCode::Text, b"y")];

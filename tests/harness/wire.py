@@ -17,10 +17,11 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         """Lays it to a loopback port."""
-        self._to = port
+        self._to: int | None = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
+        self._cuts = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -29,10 +30,20 @@ class Wire:
         """Where clients connect."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def websocket_url(self) -> str:
+        """Where plain WebSocket clients of a gateway connect."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def lead_to(self, port: int | None) -> None:
+        """Lets those who connect from now on get to another server, as a load balancer does, or to none."""
+        self._to = port
+
     def cut(self) -> int:
         """Cuts every connection, as a network does that is gone; how many there were."""
         with self._lock:
             ends, self._open = self._open, set()
+            self._cuts += 1
         for end in ends:
             with suppress(OSError):
                 # A reset: nothing that was on its way arrives.
@@ -50,15 +61,26 @@ class Wire:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                try:
-                    server = socket.create_connection(("127.0.0.1", self._to))
-                except OSError:
+                cuts = self._cuts
+                server = self._server()
+                if server is None:
                     client.close()
                     continue
                 with self._lock:
-                    self._open |= {client, server}
+                    # Who has come before a cut is not to be there after it.
+                    if is_whole := cuts == self._cuts:
+                        self._open |= {client, server}
+                if not is_whole:
+                    client.close()
+                    server.close()
+                    continue
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _server(self) -> socket.socket | None:
+        with suppress(OSError):
+            return socket.create_connection(("127.0.0.1", self._to)) if self._to is not None else None
+        return None
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,6 @@ class Analytics(Service):
     def __init__(self, redis_url: str, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         """Starts one over this Redis and waits until it is ready."""
         super().__init__(redis_url, {"DATA_DIR": str(folder), **(settings or {})})
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over what has these labels; 0 if there is none."""
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
-        return sum(float(value) for given, value in lines if all(label in given for label in wanted))
 
     def stored(self) -> int:
         """How many events it has stored since it was started."""

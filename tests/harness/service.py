@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -94,6 +95,12 @@ class Service:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over what has these labels; 0 if there is none."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return sum(float(value) for given, value in lines if all(label in given for label in wanted))
 
     @property
     def pid(self) -> int:

@@ -4,7 +4,8 @@
 #   PYTHON             the interpreter of the virtual environment, 3.11 or later
 #   TRACE, SPEED       make run: replay a trace (CSV), this many times faster
 #   RELEASE=1          make run: optimised, which takes minutes longer to build
-#   ROUNDS, ONLY       make bench-publish: how many rounds; this part alone (contest, lone, memory or spool)
+#   ROUNDS, ONLY       make bench-publish, bench-gateway: how many rounds; this part alone (contest, lone, memory or
+#                      spool; deliveries, idle or storm). ROUNDS for bench-chain too
 #   UPDATE=1           make bench-instructions: write the baseline anew
 #   PROTOCOL, SUITE    make conformance-server: engine or socket; make conformance: the folder of a suite, checked out
 #   TARGET, SECONDS    make fuzz: one of fuzz/fuzz_targets, and for how long (default: 60)
@@ -46,6 +47,8 @@ endif
 
 PYTHON_FILES := python tests examples benches
 TYPES := services/gateway/types/events.d.ts
+# A workspace of its own, which only the benchmark builds.
+SOCKETIOXIDE := benches/peers/socketioxide/Cargo.toml
 BINARIES := --package synapse-cli --package synapse-gateway --package synapse-hub --package synapse-tasks \
 	--package synapse-notifications --package synapse-analytics
 
@@ -103,8 +106,10 @@ fuzz: rust ## Fuzzes a parser (TARGET=decode|engineio|polling|socketio|websocket
 
 lint-rust: tools
 	cargo fmt --all --check
+	cargo fmt --manifest-path $(SOCKETIOXIDE) --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo clippy --package synapse-rs --features python --all-targets --locked -- --deny warnings
+	CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo check --manifest-path fuzz/Cargo.toml --locked
 	$(BIN)/cargo-deny --log-level error --locked check bans licenses sources
 	@if $(BIN)/cargo-deny --log-level off fetch db 2>/dev/null; \
 	then $(BIN)/cargo-deny --log-level error --locked check --disable-fetch advisories; \
@@ -146,7 +151,7 @@ types: rust ## Writes services/gateway/types/events.d.ts anew, from the schema o
 	mv $(TYPES).new $(TYPES)
 
 ##@ Measure it
-bench: bench-publish bench-consume bench-gateway bench-tasks bench-notifications bench-analytics ## Publishing, consuming, delivering, making tasks, storing, each beside its peers in the same run
+bench: bench-publish bench-consume bench-gateway bench-chain bench-tasks bench-notifications bench-analytics ## Publishing, consuming, delivering, making tasks, storing, each beside its peers in the same run
 
 bench-publish: module-release rust redis ## Publishing alone
 	cargo build --package spool-load --locked --release
@@ -160,9 +165,14 @@ bench-consume: module-release rust redis node peers ## Consuming alone
 	cargo build --package consume-load --locked --release
 	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/consume.py
 
-bench-gateway: tools release redis node peers ## Delivering alone
+bench-gateway: tools release redis node peers ## Delivering, idle connections, and a herd that comes back, alone
 	cargo build --package gateway-load --locked --release
-	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py
+	cargo build --manifest-path $(SOCKETIOXIDE) --target-dir $(TARGET_DIR) --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/gateway.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(addprefix --only ,$(ONLY))
+
+bench-chain: tools release redis ## From an HTTP request through hub, Redis and gateway to a client, alone
+	cargo build --package gateway-load --locked --release
+	SYNAPSE_BIN_DIR=$(TARGET_DIR)/release PYTHONPATH=tests $(BIN)/python benches/chain.py $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-tasks: tools release redis postgres ## Making tasks alone
 	cargo build --package tasks-load --locked --release
@@ -180,7 +190,7 @@ soak: module test-binaries redis influxdb victoria-metrics chromium node clients
 
 ##@ Set it up
 .PHONY: run test test-binaries test-rust test-loom test-python test-free-threaded test-e2e conformance-server conformance fuzz lint lint-rust lint-python lint-js build wheel binaries release \
-	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics chromium valgrind node clients peers types clean help
+	module module-release bench bench-publish bench-instructions bench-consume bench-gateway bench-chain bench-tasks bench-notifications bench-analytics soak tools rust redis postgres influxdb victoria-metrics chromium valgrind node clients peers types clean help
 
 tools: rust $(VENV)/.installed
 

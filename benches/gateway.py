@@ -1,8 +1,9 @@
-"""What a delivery costs the gateway, beside Socket.IO on Node doing the same job.
+"""What a delivery and a connection cost the gateway, beside Socket.IO on Node and socketioxide; a herd that comes back.
 
-Both read the same kind of stream from a Redis of their own and are loaded in turn by the same raw clients
+All three read the same kind of stream from a Redis of their own and are loaded in turn by the same raw clients
 (`gateway-load`), which run in a process of their own. The figure is deliveries per CPU-second of the server's
-process, so that neither clients nor Redis count. `make bench-gateway`
+process, so that neither clients nor Redis count. Then: memory per idle connection; and how long it takes until
+clients have what they missed that all come back at once to a gateway that was killed. `make bench-gateway`
 """
 
 from __future__ import annotations
@@ -13,23 +14,34 @@ import os
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.gateway import Gateway, binary
 from harness.process import Process
 from harness.redis_server import RedisServer
 from harness.wait import free_port
+from rounds import Column, Ratio, in_turn, print_table
+from storm import OPEN_LIMITS, allow_open_files, print_storm
 
-PEER = Path(__file__).parent / "peers" / "socketio-server.mjs"
-# The loopback address that every client comes from would otherwise be limited.
-OPEN_LIMITS = {"MAX_CONNECTIONS": "20000", "MAX_CONNECTIONS_PER_ADDRESS": "20000"}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NODE = Path(__file__).parent / "peers" / "socketio-server.mjs"
+OURS = "synapse-gateway"
+IDLE = 10_000
+# Node builds the frames of a whole burst before it sends the first; only a client that waits for longer has lost.
+PATIENCE_S = 20
+PARTS = ("deliveries", "idle", "storm")
+
+Run = dict[str, Any]
+"""What `gateway-load` reports."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """One column of the table."""
+    """One table."""
 
     title: str
     arguments: tuple[str, ...]
@@ -50,65 +62,84 @@ LOADS = (
 )
 
 
-def measure(port: int, pid: int, redis: RedisServer, what: Load) -> dict[str, Any]:
-    """Loads a server once; what `gateway-load` reports."""
+def measure(port: int, pid: int, redis: RedisServer, what: Load) -> Run:
+    """Loads a server once."""
     where = ["--address", f"127.0.0.1:{port}", "--redis", redis.url, "--pid", str(pid)]
-    command = [str(binary("gateway-load")), *where, *what.arguments]
-    report: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    command = [str(binary("gateway-load")), "deliver", *where, "--patience-s", str(PATIENCE_S), *what.arguments]
+    report: Run = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return report
 
 
-def ours(what: Load) -> dict[str, Any]:
+def ours(what: Load) -> Run:
     """One run of the gateway."""
     with RedisServer() as redis, Gateway(redis.url, OPEN_LIMITS) as gateway:
         return measure(gateway.port, gateway.pid, redis, what)
 
 
-def peer(what: Load) -> dict[str, Any]:
-    """One run of Socket.IO on Node."""
+def peer(command: list[str | Path], what: Load) -> Run:
+    """One run of another server, which is given a port and a Redis."""
     port = free_port()
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        server = stack.enter_context(Process(["node", PEER, str(port), redis.url]))
+        server = stack.enter_context(Process([*command, str(port), redis.url]))
         Gateway.wait_until_ready(port, server)
         return measure(port, server.pid, redis, what)
 
 
-def figure(runs: list[dict[str, Any]], name: str) -> float:
-    """The median of one figure over the runs."""
-    return median(float(run[name]) for run in runs)
+def contenders(what: Load, socketioxide: str = "socketioxide-peer") -> dict[str, Callable[[], Run]]:
+    """All that take this load, in the order of their turns."""
+    return {
+        OURS: partial(ours, what),
+        "Socket.IO 4.8 on Node": partial(peer, ["node", NODE], what),
+        "socketioxide 0.18": partial(peer, [binary(socketioxide)], what),
+    }
 
 
-def row(name: str, runs: list[dict[str, Any]], what: Load) -> str:
-    """One line of the table."""
-    text = f"  {name:<22}{figure(runs, 'deliveries_per_cpu_second'):>14,.0f}"
-    text += f"{max(run['lost'] for run in runs):>8,}{max(run['doubled'] for run in runs):>9,}"
-    text += f"{figure(runs, 'idle_bytes_per_connection') / 1024:>13.1f}"
-    if what.latency:
-        text += f"   p50 {figure(runs, 'latency_p50_ms'):.2f} ms, p99 {figure(runs, 'latency_p99_ms'):.2f} ms"
-    return text
+def worst(name: str, runs: dict[str, list[Run]]) -> str:
+    """The largest figure of each contender's rounds."""
+    return ", ".join(f"{max(run[name] for run in rounds):,}" for rounds in runs.values())
+
+
+def print_deliveries(rounds: int) -> None:
+    """A table for each load."""
+    print(f"Deliveries per CPU-second of the server's process; medians of {rounds} rounds in turn, ", end="")
+    print(f"of what is lost and doubled the worst; {os.cpu_count()} cores")
+    ratio = Ratio[Run]("CPU, times ours", OURS, lambda run: 1 / run["deliveries_per_cpu_second"])
+    for what in LOADS:
+        results = in_turn(contenders(what), rounds)
+        columns = [Column[Run]("per CPU-s", lambda run: run["deliveries_per_cpu_second"])]
+        if what.latency:
+            columns += [
+                Column[Run]("p50 ms", lambda run: run["latency_p50_ms"], ",.2f"),
+                Column[Run]("p99 ms", lambda run: run["latency_p99_ms"], ",.2f"),
+            ]
+        print(f"\n{what.title}; lost {worst('lost', results)}; doubled {worst('doubled', results)}")
+        print_table(results, columns, ratio)
+
+
+def print_idle(rounds: int) -> None:
+    """What connections take on which nothing is said."""
+    # With the system's allocator it needs less memory, with ours less time.
+    results = in_turn(contenders(load("idle", IDLE, 1), "socketioxide-plain"), rounds)
+    print(f"\n{IDLE:,} idle Socket.IO connections over WebSocket: memory of the server's process")
+    columns = [Column[Run]("KiB each", lambda run: run["idle_bytes_per_connection"] / 1024, ",.1f")]
+    print_table(results, columns, Ratio[Run]("times ours", OURS, lambda run: run["idle_bytes_per_connection"]))
 
 
 def main() -> None:
-    """Runs all loads and prints the table."""
+    """Runs what is asked for and prints it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    print(
-        f"Deliveries per CPU-second of the server's process; medians of {rounds} rounds in turn; {os.cpu_count()} cores"
-    )
-    for what in LOADS:
-        print(f"\n{what.title}\n  {'':<22}{'per CPU-s':>14}{'lost':>8}{'doubled':>9}{'KiB idle':>13}")
-        results: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-        for _ in range(rounds):
-            results[0].append(ours(what))
-            results[1].append(peer(what))
-        print(row("synapse-gateway", results[0], what))
-        print(row("Socket.IO 4.8 on Node", results[1], what))
-        ratios = [
-            a["deliveries_per_cpu_second"] / b["deliveries_per_cpu_second"] for a, b in zip(*results, strict=True)
-        ]
-        print(f"  {'ratio':<22}{median(ratios):>14.1f}", flush=True)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be repeated")
+    options = parser.parse_args()
+    parts = options.only or PARTS
+    allow_open_files()
+    if "deliveries" in parts:
+        print_deliveries(options.rounds)
+    if "idle" in parts:
+        print_idle(options.rounds)
+    if "storm" in parts:
+        print_storm(options.rounds)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ mod shared;
 pub mod tally;
 mod tape;
 pub mod trim;
+pub mod watch;
 pub mod wire;
 
 use std::{fmt, str::FromStr};

@@ -47,6 +47,29 @@ async fn an_entry_is_appended_and_read_back() {
 }
 
 #[tokio::test]
+async fn a_read_tells_whether_anything_may_have_been_trimmed_before() {
+    let server = RedisServer::new();
+    let (shared, mut reader) = connect(&server).await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(shared.append("s", [("n", n)], None).await.unwrap());
+    }
+    let mut watch = async |at: EntryId| {
+        let positions = [("nowhere".to_owned(), EntryId::MIN), ("s".to_owned(), at)];
+        let [nowhere, s] =
+            reader.read_watching(&positions, 2, Duration::from_millis(1)).await.unwrap().try_into().unwrap();
+        assert!(nowhere.stream == "nowhere" && nowhere.entries.is_empty() && !nowhere.is_whole);
+        (s.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), s.is_whole)
+    };
+    assert_eq!(watch(EntryId::MIN).await, (ids[..2].to_vec(), false), "there may have been something before");
+    assert_eq!(watch(ids[1]).await, (ids[2..].to_vec(), true));
+    assert_eq!(watch(ids[3]).await, (vec![], true));
+    redis::cmd("XTRIM").arg("s").arg("MAXLEN").arg(1).exec(&mut server.connection()).unwrap();
+    assert_eq!(watch(ids[1]).await, (ids[3..].to_vec(), false), "one in between is gone");
+    assert_eq!(watch(ids[3]).await, (vec![], true));
+}
+
+#[tokio::test]
 async fn a_group_tells_its_lag_and_what_is_pending() {
     let server = RedisServer::new();
     let (shared, mut reader) = connect(&server).await;

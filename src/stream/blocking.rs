@@ -46,34 +46,63 @@ impl BlockingConnection {
         block: Duration,
         what: &str,
     ) -> Result<Arc<Reply>, StreamError> {
+        let [reply] = self.query_each([request], block, what).await?;
+        Ok(reply)
+    }
+
+    /// The same for several commands in one go, each done as soon as the one before it is.
+    pub(super) async fn query_each<const N: usize>(
+        &mut self,
+        requests: [&[String]; N],
+        block: Duration,
+        what: &str,
+    ) -> Result<[Arc<Reply>; N], StreamError> {
         let limit = block + RESPONSE_TIMEOUT;
         let unreachable = |reason: String| StreamError::Unreachable { address: self.address.clone(), reason };
-        let reply = match timeout(limit, exchange(&mut self.wire, &mut self.buffer, request)).await {
-            Ok(Ok(reply)) => reply,
+        let replies = match timeout(limit, exchange(&mut self.wire, &mut self.buffer, requests)).await {
+            Ok(Ok(replies)) => replies,
             Ok(Err(error)) => return Err(unreachable(format!("{what}: {error}"))),
             Err(_) => return Err(unreachable(format!("{what} was not answered within {limit:?}"))),
         };
-        if let Some(Token::Error { .. }) = reply.tokens.first() {
-            return Err(StreamError::answered(&String::from_utf8_lossy(reply.text(0)), &self.address, what));
+        for reply in &replies {
+            if let Some(Token::Error { .. }) = reply.tokens.first() {
+                let answer = String::from_utf8_lossy(reply.text(0));
+                return Err(StreamError::answered(&answer, &self.address, what));
+            }
         }
-        Ok(Arc::new(reply))
+        Ok(replies)
     }
 }
 
-async fn exchange(wire: &mut Wire, buffer: &mut Vec<u8>, request: &[String]) -> io::Result<Reply> {
-    wire.write_all(&resp::request(request)).await?;
+async fn exchange<const N: usize>(
+    wire: &mut Wire,
+    buffer: &mut Vec<u8>,
+    requests: [&[String]; N],
+) -> io::Result<[Arc<Reply>; N]> {
+    wire.write_all(&requests.map(resp::request).concat()).await?;
     wire.flush().await?;
-    let mut tape = Tape::default();
     buffer.clear();
+    let mut replies = [const { None }; N];
+    for reply in &mut replies {
+        *reply = Some(Arc::new(next_reply(wire, buffer).await?));
+    }
+    if !buffer.is_empty() {
+        return Err(io::Error::other("the server sent more than the reply"));
+    }
+    Ok(replies.map(|reply| reply.expect("each was read")))
+}
+
+/// Reads a whole reply, and leaves in `buffer` what came behind it.
+async fn next_reply(wire: &mut Wire, buffer: &mut Vec<u8>) -> io::Result<Reply> {
+    let mut tape = Tape::default();
     while !tape.advance(buffer).map_err(io::Error::other)? {
         buffer.reserve(READ_BYTES);
         if wire.read_buf(buffer).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up"));
         }
     }
-    if tape.len() != buffer.len() {
-        return Err(io::Error::other("the server sent more than the reply"));
-    }
-    let next = Vec::with_capacity(buffer.len().min(1 << 20));
+    let mut next = Vec::with_capacity(buffer.len().min(1 << 20));
+    next.extend_from_slice(&buffer[tape.len()..]);
+    buffer.truncate(tape.len());
     Ok(Reply { bytes: std::mem::replace(buffer, next), tokens: tape.tokens })
 }

@@ -23,12 +23,7 @@ impl BlockingConnection {
         count: usize,
         block: Duration,
     ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
-        let mut request = Vec::with_capacity(6 + 2 * positions.len());
-        request.extend(["XREAD", "COUNT"].map(str::to_owned));
-        request.extend([count.to_string(), "BLOCK".to_owned(), milliseconds(block), "STREAMS".to_owned()]);
-        request.extend(positions.iter().map(|(stream, _)| stream.clone()));
-        request.extend(positions.iter().map(|(_, id)| id.to_string()));
-        self.read_streams(&request, block, "XREAD").await
+        self.read_streams(&request(positions, count, block), block, "XREAD").await
     }
 
     /// At most `count` entries of each stream that no member of the group has been given yet (`XREADGROUP >`).
@@ -63,9 +58,18 @@ impl BlockingConnection {
         what: &str,
     ) -> Result<Vec<(String, Vec<Entry>)>, StreamError> {
         let reply = self.query(request, block, what).await?;
-        let mut walk = Walk { reply: &reply, at: 0 };
-        walk.streams().ok_or_else(|| unexpected(&reply, what))
+        streams(&reply).ok_or_else(|| unexpected(&reply, what))
     }
+}
+
+/// `XREAD`.
+pub(super) fn request(positions: &[(String, EntryId)], count: usize, block: Duration) -> Vec<String> {
+    let mut request = Vec::with_capacity(6 + 2 * positions.len());
+    request.extend(["XREAD", "COUNT"].map(str::to_owned));
+    request.extend([count.to_string(), "BLOCK".to_owned(), milliseconds(block), "STREAMS".to_owned()]);
+    request.extend(positions.iter().map(|(stream, _)| stream.clone()));
+    request.extend(positions.iter().map(|(_, id)| id.to_string()));
+    request
 }
 
 fn group_request(member: Member<'_>, count: usize) -> Vec<String> {
@@ -81,6 +85,11 @@ fn milliseconds(block: Duration) -> String {
 pub(super) fn unexpected(reply: &Reply, what: &str) -> StreamError {
     let start = &reply.bytes[..reply.bytes.len().min(80)];
     StreamError::Unexpected { command: what.to_owned(), answer: String::from_utf8_lossy(start).into_owned() }
+}
+
+/// The streams of `[[stream, entries], …]`, or none; `None` if the reply is of another form.
+pub(super) fn streams(reply: &Arc<Reply>) -> Option<Vec<(String, Vec<Entry>)>> {
+    Walk { reply, at: 0 }.streams()
 }
 
 /// The entries of `[[id, [field, value, …]], …]`; `None` if the reply is of another form.

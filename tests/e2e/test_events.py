@@ -11,6 +11,7 @@ from harness.client import Browser, EventSource
 from harness.flow import STREAM, Flow
 from harness.gateway import Gateway
 from harness.tokens import SECRET, token
+from harness.wait import PATIENCE_S
 from harness.wire import Wire
 
 if TYPE_CHECKING:
@@ -111,13 +112,21 @@ def test_one_that_comes_back_too_early_comes_back_again(
     client = until_end(kind(gateway)).connected()
     gateway.kill()
     durable_redis.stop()
-    # A child dies with the thread that started it.
-    threading.Thread(target=lambda: (gateway.start(), threading.Event().wait()), daemon=True).start()
+    started = threading.Event()
+
+    def start() -> None:
+        gateway.start()
+        started.set()
+        # A child dies with the thread that started it.
+        threading.Event().wait()
+
+    threading.Thread(target=start, daemon=True).start()
     closing = client.wait_for("being sent away", lambda _: client.named("closing"))[0]["data"]
     assert (closing["code"], closing["reason"]) == (None, "not_ready")
     durable_redis.start()
     client.connected(2)
     client.wait_for_ids([model(durable_redis, "now")])
+    assert started.wait(PATIENCE_S), "or the thread would see it die"
 
 
 def test_a_browsers_cookie_counts_with_pages_that_are_named_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,6 @@ from harness.process import Process
 from harness.wait import eventually, free_port
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Mapping
     from types import TracebackType
 
@@ -75,6 +75,16 @@ class RedisServer:
         if self._process is not None:
             self._process.stop(how) if how else self._process.stop()
             self._process = None
+
+    def pause(self) -> None:
+        """Has it stand still, its connections open."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Ends a pause."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def close(self) -> None:
         """Ends it for good."""

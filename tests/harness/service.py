@@ -82,6 +82,12 @@ class Service:
         """Status and body of a GET; status 0 if nobody answers."""
         return get(self.http_url + path)
 
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over what has these labels; 0 if there is none."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return sum(float(value) for given, value in lines if all(label in given for label in wanted))
+
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
@@ -95,12 +101,6 @@ class Service:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric over what has these labels; 0 if there is none."""
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        lines = re.findall(rf"^{name}(\{{.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
-        return sum(float(value) for given, value in lines if all(label in given for label in wanted))
 
     @property
     def pid(self) -> int:

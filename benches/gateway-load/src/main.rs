@@ -1,74 +1,52 @@
-//! Raw Socket.IO clients that count what a gateway delivers and what it costs the gateway.
+//! Raw clients of a gateway that count what it delivers.
 //!
-//! Connects many clients to a server, appends events to the stream that it reads, and waits until each client has
-//! what is meant for it. Prints one line of JSON: deliveries, lost, doubled, the seconds and the CPU seconds of the
-//! server's process meanwhile, and latencies where the load is steady.
+//! Each mode prints one line of JSON about what came of it.
 //!
 //! * [`options`]: what to do.
-//! * [`client`]: one connection; frames are counted as they stand in the buffer.
+//! * [`deliver`]: many clients, and what their events cost the server's process; [`client`] is one of them.
+//! * [`storm`]: many clients that come back at once after the gateway was killed; [`visitor`] is one of them.
+//! * [`chain`]: from an HTTP request through the hub, Redis and the gateway to a client.
+//! * [`wire`]: a WebSocket; messages are looked at as they stand in the buffer.
+//! * [`origin`]: addresses that connections come from.
 //! * [`append`]: the events, straight to Redis.
-//! * [`process`]: CPU and memory of the server's process.
-//! * [`report`]: what came of it.
+//! * [`process`]: CPU and memory of another process.
+//! * [`report`]: what came of a delivery.
 
 mod append;
+mod chain;
 mod client;
+mod deliver;
 mod options;
+mod origin;
 mod process;
 mod report;
+mod storm;
+mod visitor;
+mod wire;
 
-use std::{error::Error, rc::Rc, time::Instant};
+use std::error::Error;
 
 use clap::Parser as _;
 use tokio::task::LocalSet;
 
-use crate::{
-    client::{Client, Expected},
-    options::{Options, Target},
-    process::Usage,
-    report::{Report, Tally},
-};
+use crate::options::Mode;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+    let mode = Mode::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = LocalSet::new().block_on(&runtime, run(Rc::new(options)))?;
-    #[allow(clippy::print_stdout, reason = "the report is what the program is for")]
-    {
-        println!("{}", report.to_json());
-    }
+    let report = LocalSet::new().block_on(&runtime, async {
+        match mode {
+            Mode::Deliver(options) => deliver::run(options).await,
+            Mode::Storm(options) => storm::run(options).await,
+            Mode::Chain(options) => chain::run(options).await,
+        }
+    })?;
+    say(&report);
     Ok(())
 }
 
-async fn run(options: Rc<Options>) -> Result<Report, Box<dyn Error>> {
-    let before_clients = Usage::of(options.pid)?;
-    let mut clients = Vec::with_capacity(options.clients);
-    for number in 0..options.clients {
-        let user = (options.to == Target::Users).then(|| append::user(number));
-        clients.push(Client::connect(&options.address, user.as_deref()).await?);
-    }
-    let idle = Usage::of(options.pid)?;
-
-    let sent = Rc::new(append::SendTimes::new(&options));
-    let expected = Expected { per_client: options.expected_per_client(), patience: options.patience() };
-    let receiving: Vec<_> = clients
-        .into_iter()
-        .map(|client| tokio::task::spawn_local(client.receive(expected, Rc::clone(&sent))))
-        .collect();
-
-    let started = Instant::now();
-    let appending = tokio::task::spawn_local(append::all(Rc::clone(&options), Rc::clone(&sent)));
-    let mut tally = Tally::default();
-    for received in receiving {
-        tally.add(received.await??);
-    }
-    appending.await??;
-    Ok(Report {
-        expected: expected.per_client * options.clients as u64,
-        tally,
-        started,
-        before_clients,
-        idle,
-        after: Usage::of(options.pid)?,
-        clients: options.clients,
-    })
+/// Prints a line of JSON.
+#[allow(clippy::print_stdout, reason = "the reports are what the program is for")]
+fn say(line: &serde_json::Value) {
+    println!("{line}");
 }

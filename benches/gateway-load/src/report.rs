@@ -69,6 +69,6 @@ impl Report {
 }
 
 /// Null where nothing was measured.
-fn percentile_ms(sorted: &[Duration], percent: usize) -> Option<f64> {
+pub(crate) fn percentile_ms(sorted: &[Duration], percent: usize) -> Option<f64> {
     sorted.get(sorted.len() * percent / 100).map(|latency| latency.as_secs_f64() * 1e3)
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use parking_lot::Mutex;
 use synapse_realtime::{
     hub::Room,
+    limits::UserPermit,
     link::{Link, Pushed},
     outbox::Piece,
 };
@@ -35,6 +36,8 @@ struct State {
     own: Vec<Room>,
     /// All rooms it is in.
     rooms: HashSet<Room>,
+    /// Its place among the connections of its user, where these are limited.
+    place: Option<Box<UserPermit>>,
     subscriptions: Subscriptions,
     /// The numbers of the events that are handed to it as they come: from here …
     from: u64,
@@ -57,12 +60,37 @@ pub struct Run<'a> {
     pub streams: StreamSet,
 }
 
+/// What came of an offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// Events it was handed.
+    pub(crate) count: usize,
+    /// Bytes of their frames.
+    pub(crate) bytes: usize,
+    /// Whether it is to be flushed.
+    pub(crate) flush: bool,
+}
+
+impl Offered {
+    fn push(&mut self, link: &Link, piece: Piece, count: usize) {
+        let bytes = piece.len();
+        match link.push(piece) {
+            Pushed::FlushIt => self.flush = true,
+            Pushed::Waits => {}
+            Pushed::Refused => return,
+        }
+        self.count += count;
+        self.bytes += bytes;
+    }
+}
+
 impl Client {
     /// A client that is nobody and has asked for nothing.
     pub fn new(link: Arc<Link>, protocol: Protocol) -> Arc<Self> {
         let state = State {
             own: Vec::new(),
             rooms: HashSet::new(),
+            place: None,
             subscriptions: Subscriptions::default(),
             from: 0,
             until: 0,
@@ -109,38 +137,49 @@ impl Client {
         self.state.lock().own.clone()
     }
 
-    /// Forgets all rooms, and says which they were.
+    /// Whether it has a place among this user's connections.
+    pub(crate) fn has_place_of(&self, user: &str) -> bool {
+        self.state.lock().place.as_ref().is_some_and(|place| **place.key() == *user)
+    }
+
+    /// Takes a place among the connections of its user, and gives back that which it had.
+    pub(crate) fn take_place(&self, place: Option<UserPermit>) {
+        self.state.lock().place = place.map(Box::new);
+    }
+
+    /// Forgets all rooms, and says which they were; it has no user any more.
     pub(crate) fn take_rooms(&self) -> HashSet<Room> {
         let mut state = self.state.lock();
         state.own = Vec::new();
+        state.place = None;
         std::mem::take(&mut state.rooms)
     }
 
     // === events as they come ===
 
-    /// Hands it those of these events that it asks for; how many, and whether it is to be flushed.
-    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded, verdicts: &Verdicts<'_>) -> (usize, bool) {
-        let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return (0, false) };
+    /// Hands it those of these events that it asks for.
+    pub(crate) fn offer(&self, run: &Run<'_>, encoded: &Encoded, verdicts: &Verdicts<'_>) -> Offered {
+        let mut offered = Offered::default();
+        let (Some(first), Some(last)) = (run.events.first(), run.events.last()) else { return offered };
         let mut state = self.state.lock();
         if last.sealed.sequence < state.from || first.sealed.sequence >= state.until {
-            return (0, false);
+            return offered;
         }
         let whole = state.from <= first.sealed.sequence && last.sealed.sequence < state.until;
         if whole && state.subscriptions.wants_all_of(run.streams) {
             state.told = last.sealed.sequence + 1;
-            let pushed = self.link.push(encoded.piece(run.first, run.first + run.events.len()));
-            return (run.events.len(), pushed == Pushed::FlushIt);
+            let piece = encoded.piece(run.first, run.first + run.events.len());
+            offered.push(&self.link, piece, run.events.len());
+            return offered;
         }
-        let (mut count, mut flush) = (0, false);
         for (place, Live { sealed, .. }) in (run.first..).zip(run.events) {
             let due = (state.from..state.until).contains(&sealed.sequence);
             if due && state.subscriptions.wants(sealed.stream, |filter| verdicts.is_met(filter, place)) {
                 state.told = sealed.sequence + 1;
-                count += 1;
-                flush |= self.link.push(encoded.piece(place, place + 1)) == Pushed::FlushIt;
+                offered.push(&self.link, encoded.piece(place, place + 1), 1);
             }
         }
-        (count, flush)
+        offered
     }
 
     /// Tells it where it stands, unless it knows: every event before `sequence` has been offered.

@@ -129,6 +129,17 @@ impl Feed {
         self.progress.send_modify(|progress| progress.position[stream] = id);
     }
 
+    /// Bytes that wait for clients, together and for the one for whom most do.
+    pub(crate) fn waiting_bytes(&self) -> (usize, usize) {
+        let (mut sum, mut most) = (0, 0);
+        self.hub.each(|client| {
+            let waiting = client.link.waiting_bytes();
+            sum += waiting;
+            most = most.max(waiting);
+        });
+        (sum, most)
+    }
+
     /// Ends every connection.
     pub fn close_all(&self, reason: CloseReason) {
         self.hub.each(|client| client.link.close(reason));
@@ -154,16 +165,17 @@ impl Feed {
     fn deliver(&self, events: &[Live]) {
         let begin = Instant::now();
         let encoded = [const { OnceCell::new() }; Protocol::ALL.len()];
-        let mut sent = [0; Protocol::ALL.len()];
+        let mut sent = [(0, 0); Protocol::ALL.len()];
         let mut to_flush = Vec::new();
         let verdicts = Verdicts::on(events);
         for run in runs(events) {
             let visit = |client: &Arc<Client>| {
                 let protocol = client.protocol as usize;
                 let encoded = encoded[protocol].get_or_init(|| Encoded::new(client.protocol, events));
-                let (count, flush) = client.offer(&run, encoded, &verdicts);
-                sent[protocol] += count;
-                if flush {
+                let offered = client.offer(&run, encoded, &verdicts);
+                sent[protocol].0 += offered.count;
+                sent[protocol].1 += offered.bytes;
+                if offered.flush {
                     to_flush.push(client.link.clone());
                 }
             };
@@ -174,7 +186,8 @@ impl Feed {
         }
         flush(to_flush);
         for protocol in Protocol::ALL {
-            metrics::sent(protocol, sent[protocol as usize]);
+            let (count, bytes) = sent[protocol as usize];
+            metrics::sent(protocol, count, bytes);
         }
         metrics::filters_tried(verdicts.tried());
         metrics::broadcast(begin.elapsed());
@@ -268,9 +281,15 @@ fn runs(events: &[Live]) -> impl Iterator<Item = Run<'_>> {
 fn flush(mut links: Vec<Arc<Link>>) {
     while links.len() > WRITTEN_TOGETHER {
         let together = links.split_off(links.len() - WRITTEN_TOGETHER);
-        tokio::spawn(async move { together.iter().for_each(|link| link.flush()) });
+        tokio::spawn(async move { write(&together) });
     }
-    links.iter().for_each(|link| link.flush());
+    write(&links);
+}
+
+fn write(links: &[Arc<Link>]) {
+    for link in links {
+        link.flush();
+    }
 }
 
 #[cfg(test)]

@@ -12,13 +12,16 @@ use synapse_realtime::{
     connections::Connections,
     driver::{Ending, Intake, drive},
     hub::Room,
-    limits::AddressPermit,
+    limits::{AddressPermit, UserLimit, UserPermit},
     link::Link,
     socketio::{application::Failure, polling::Polled, session::SocketIo},
     websocket::handshake::Upgrade,
 };
 use synapse_rs::shutdown::Shutdown;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     audience::Audiences,
@@ -44,6 +47,9 @@ const TELLING_OF_GRACE: f64 = 0.5;
 /// The part of the grace in which they go.
 const GOODBYES_OF_GRACE: f64 = 0.8;
 
+/// How often it is said how much waits for clients.
+const WEIGHED_EVERY: Duration = Duration::from_secs(5);
+
 /// Memory for the bodies of requests.
 const BODIES_BYTES: usize = 16 << 20;
 
@@ -64,6 +70,8 @@ pub struct Gateway {
     pub(crate) bodies: Bodies,
     pub(crate) service: Service,
     pub(crate) connections: Connections,
+    /// Connections of each user, where they are limited.
+    users: UserLimit,
     is_loaded: watch::Receiver<bool>,
 }
 
@@ -95,13 +103,13 @@ impl Gateway {
         let redis = service.common.redis.clone();
         let feed = Arc::new(Feed::new(settings.history));
         let sealer = Sealer { audiences: Audiences { is_open: service.authenticator.is_open() } };
-        let reader = Reader::new(redis.clone(), feed.clone(), sealer, settings.history);
+        let reader = Reader::new(redis.clone(), feed.clone(), sealer, &settings);
         let (standing, shutdown) = (reader.standing(), service.shutdown.clone());
         let telling = lag::tell(redis.clone(), standing, shutdown);
         let is_loaded = reader.is_loaded();
         let mut loaded = is_loaded.clone();
         let ready = service.readiness.condition("history");
-        let (memories, writing) = Memories::new(redis.clone());
+        let (memories, writing) = Memories::new(redis.clone(), settings.ping_interval);
         let gateway = Arc::new(Self {
             resume: Resume { feed: feed.clone(), redis: Arc::new(RedisAccess::new(redis.clone())), sealer },
             relay: Relay::new(redis.clone(), feed.clone()),
@@ -110,6 +118,7 @@ impl Gateway {
             feed,
             service: service.clone(),
             connections: Connections::new(settings.connections()),
+            users: UserLimit::default(),
             settings,
             is_loaded,
         });
@@ -141,6 +150,10 @@ impl Gateway {
                 telling.await;
             }
         });
+        let (weighed, shutdown) = (gateway.clone(), service.shutdown.clone());
+        service.spawn("outboxes", async move {
+            shutdown.run_until_cancelled(weighed.weigh_outboxes()).await;
+        });
         let (keeper, shutdown) = (gateway.clone(), service.shutdown.clone());
         service.spawn("memories", async move { keeper.memories.write(writing, shutdown).await });
         let (relay, shutdown) = (gateway.clone(), service.shutdown.clone());
@@ -156,6 +169,15 @@ impl Gateway {
         let begun = Instant::now();
         self.feed.close_by_and_by(CloseReason::Draining, grace.mul_f64(TELLING_OF_GRACE)).await;
         self.connections.drain(grace.mul_f64(GOODBYES_OF_GRACE).saturating_sub(begun.elapsed())).await;
+    }
+
+    /// Says now and then how much waits for clients.
+    async fn weigh_outboxes(&self) {
+        loop {
+            let (sum, most) = self.feed.waiting_bytes();
+            metrics::waiting(sum, most);
+            sleep(WEIGHED_EVERY).await;
+        }
     }
 
     pub(crate) fn shutdown(&self) -> &Shutdown {
@@ -197,6 +219,10 @@ impl Gateway {
             // Beyond any timer is as good as never.
             Instant::now() + left.min(Duration::from_hours(24 * 365))
         });
+        // A token is good to the end of its last second; who has but that left would be sent away as soon as let in.
+        if expires_at.is_some_and(|end| end <= Instant::now()) {
+            return Err(Refusal::TokenExpired);
+        }
         Ok(Who { identity, user, organisation, expires_at })
     }
 
@@ -216,9 +242,24 @@ impl Gateway {
         Ok(own)
     }
 
+    /// A place among somebody's connections; none for nobody, or where there is no limit.
+    pub(crate) fn place_of(&self, who: &Who) -> Result<Option<UserPermit>, Failure> {
+        let limit = self.settings.max_connections_per_user;
+        let Some(user) = who.user.as_deref().filter(|_| limit > 0) else { return Ok(None) };
+        let place = self.users.acquire(user.into(), limit).ok_or_else(|| {
+            let reason = CloseReason::TooManyConnections;
+            metrics::refused(reason.name());
+            Failure::new(reason.name(), reason.message())
+        })?;
+        Ok(Some(place))
+    }
+
     /// Puts a client into the rooms that are its own, and out of those that were.
     pub(crate) fn assume(&self, client: &Arc<Client>, who: &Who) -> Result<(), Failure> {
         let own = self.own_rooms(who)?;
+        if !who.user.as_ref().is_some_and(|user| client.has_place_of(user)) {
+            client.take_place(self.place_of(who)?);
+        }
         for room in client.replace_own_rooms(own) {
             self.feed.hub.part(&room, client);
         }

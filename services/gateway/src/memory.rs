@@ -3,7 +3,7 @@
 //! The stock client is given a `pid` and takes the last argument of each event, if it is a text, for an offset; when it comes
 //! back it gives both. The offset is a position in the streams, so any replica brings it on from there. What else it had
 //! — its id, the rooms it had joined, what it had subscribed to — lies in Redis under the `pid` for
-//! [`KEPT`] after the last ping, and belongs to the user who had it.
+//! [`KEPT`] after it was last here, and belongs to the user who had it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,6 +115,8 @@ impl Memory {
 #[derive(Debug)]
 pub(crate) struct Memories {
     connection: SharedConnection,
+    /// From one writing on.
+    kept: Duration,
     to_write: mpsc::Sender<(String, String)>,
 }
 
@@ -122,10 +124,11 @@ pub(crate) struct Memories {
 pub(crate) type ToWrite = mpsc::Receiver<(String, String)>;
 
 impl Memories {
-    /// Nothing is connected yet.
-    pub(crate) fn new(redis: RedisSettings) -> (Self, ToWrite) {
+    /// Nothing is connected yet. It is written anew with each ping.
+    pub(crate) fn new(redis: RedisSettings, ping_interval: Duration) -> (Self, ToWrite) {
         let (to_write, receiver) = mpsc::channel(QUEUE);
-        (Self { connection: SharedConnection::new(redis), to_write }, receiver)
+        let kept = KEPT.saturating_add(ping_interval);
+        (Self { connection: SharedConnection::new(redis), kept, to_write }, receiver)
     }
 
     /// A new `pid`: nobody can guess it.
@@ -169,7 +172,7 @@ impl Memories {
         let entry = Arc::new((key, text));
         let written = self.connection.ask(|connection| {
             let entry = entry.clone();
-            async move { connection.set_text(&entry.0, &entry.1, KEPT).await }
+            async move { connection.set_text(&entry.0, &entry.1, self.kept).await }
         });
         if let Err(error) = written.await {
             metrics::memory_failed("redis");

@@ -27,6 +27,12 @@ pub fn describe() {
         "Conditions tried on events as they came: once for all who have the same"
     );
     describe_counter!("transport_messages_sent", "Events handed to connections, by protocol");
+    describe_counter!(
+        "transport_messages_sent_size",
+        "Bytes of the frames of events handed to connections, by protocol"
+    );
+    describe_gauge!("client_outbox_bytes", "Bytes that wait for clients, all together, within 5 seconds");
+    describe_gauge!("client_outbox_bytes_max", "Bytes that wait for the client for whom most do, likewise");
     describe_counter!("stream_events", "Events read, by stream");
     describe_counter!("stream_entries_skipped", "Entries that hold no valid event, by stream and reason");
     describe_counter!("stream_entries_lost", "Entries trimmed before they were read, by stream");
@@ -88,10 +94,16 @@ pub(crate) fn filters_tried(count: u64) {
     }
 }
 
-pub(crate) fn sent(protocol: Protocol, count: usize) {
+pub(crate) fn sent(protocol: Protocol, count: usize, bytes: usize) {
     if count > 0 {
         counter!("transport_messages_sent", "protocol" => protocol.name()).increment(count as u64);
+        counter!("transport_messages_sent_size", "protocol" => protocol.name()).increment(bytes as u64);
     }
+}
+
+pub(crate) fn waiting(sum: usize, most: usize) {
+    gauge!("client_outbox_bytes").set(sum as f64);
+    gauge!("client_outbox_bytes_max").set(most as f64);
 }
 
 pub(crate) fn read(stream: Stream, count: usize) {

@@ -10,7 +10,7 @@ use synapse_rs::{
     backoff::Backoff,
     event::DecodeError,
     shutdown::Shutdown,
-    stream::{BlockingConnection, Connection, Entry, StreamError, StreamInfo},
+    stream::{BlockingConnection, Connection, Entry, StreamError, StreamInfo, watch::Watched},
 };
 use tokio::sync::watch;
 
@@ -21,6 +21,7 @@ use crate::{
     metrics,
     position::Position,
     sealed::{Live, Sealer},
+    settings::Settings,
     streams::{COUNT, Stream, StreamSet},
 };
 
@@ -41,13 +42,18 @@ pub struct Reader {
     redis: RedisSettings,
     feed: Arc<Feed>,
     sealer: Sealer,
+    /// How much of the past it loads.
     capacity: Capacity,
+    /// From one delivery to the next, at least.
+    interval: Duration,
     /// How far each stream has been read.
     at: Position,
     /// How many entries had been appended to each stream up to there, if the server counts them.
     added: [Option<u64>; COUNT],
     is_loaded: watch::Sender<bool>,
     standing: watch::Sender<Standing>,
+    /// When it was last looked whether anything was trimmed of all streams.
+    looked_at: tokio::time::Instant,
     backoff: Backoff,
     complaints: Complaints,
 }
@@ -61,17 +67,19 @@ enum SessionEnd {
 }
 
 impl Reader {
-    /// A reader that has read nothing. `capacity` is how much of the past it loads.
-    pub fn new(redis: RedisSettings, feed: Arc<Feed>, sealer: Sealer, capacity: Capacity) -> Self {
+    /// A reader that has read nothing.
+    pub fn new(redis: RedisSettings, feed: Arc<Feed>, sealer: Sealer, settings: &Settings) -> Self {
         Self {
             redis,
             feed,
             sealer,
-            capacity,
+            capacity: settings.history,
+            interval: settings.delivery_interval,
             at: Position::default(),
             added: [None; COUNT],
             is_loaded: watch::Sender::new(false),
             standing: watch::Sender::default(),
+            looked_at: tokio::time::Instant::now(),
             backoff: Backoff::default(),
             complaints: Complaints::default(),
         }
@@ -121,13 +129,20 @@ impl Reader {
                 readable.iter().map(|stream| (stream.key().to_owned(), self.at[stream])).collect();
             let read = tokio::select! {
                 () = shutdown.cancelled() => return Ok(SessionEnd::Shutdown),
-                read = blocking.read(&positions, COUNT_PER_READ, BLOCK) => read?,
+                read = blocking.read_watching(&positions, COUNT_PER_READ, BLOCK) => read?,
             };
+            self.look_for_gaps(&connection, &read).await?;
             if self.backoff.attempts() > 0 {
                 tracing::info!("the streams are read again");
                 self.backoff.reset();
             }
+            let next_at = tokio::time::Instant::now() + self.interval;
+            let is_behind = read.iter().any(|watched| watched.entries.len() >= COUNT_PER_READ);
+            let has_read = read.iter().any(|watched| !watched.entries.is_empty());
             self.take(read);
+            if has_read && !is_behind && !self.interval.is_zero() {
+                shutdown.run_until_cancelled(tokio::time::sleep_until(next_at)).await;
+            }
             if readable != StreamSet::ALL && tokio::time::Instant::now() > look_again {
                 return Ok(SessionEnd::LookAgain);
             }
@@ -155,7 +170,7 @@ impl Reader {
         }
         if *self.is_loaded.borrow() {
             for (stream, info) in extents {
-                self.compare(stream, info.as_ref());
+                self.compare(stream, info.as_ref(), &[]);
             }
         } else {
             self.load(connection, &extents).await?;
@@ -165,10 +180,29 @@ impl Reader {
         Ok(readable)
     }
 
-    // === after a connection was lost ===
+    // === what is there, and what was read of it ===
 
-    /// Finds out whether a stream's ids went back, or entries were trimmed unread.
-    fn compare(&mut self, stream: Stream, info: Option<&StreamInfo>) {
+    /// Compares the streams of which something may have been trimmed unread, before what was read is handed out: clients that
+    /// come back with where they are then learn of the gap.
+    async fn look_for_gaps(&mut self, connection: &Connection, read: &[Watched]) -> Result<(), StreamError> {
+        // A stream may be quiet for days after all of it was trimmed: that is looked at now and then.
+        let looks_at_all = self.looked_at.elapsed() >= BLOCK;
+        if looks_at_all {
+            self.looked_at = tokio::time::Instant::now();
+        }
+        for Watched { stream, entries, is_whole } in read {
+            let Some(stream) = Stream::of_key(stream) else { continue };
+            if !is_whole && (looks_at_all || !entries.is_empty()) {
+                let info = connection.extent(stream.key()).await?;
+                self.compare(stream, info.as_ref(), entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a stream's ids went back, or entries were trimmed unread. `held` was read and is about to be
+    /// handed out.
+    fn compare(&mut self, stream: Stream, info: Option<&StreamInfo>, held: &[Entry]) {
         let newest = info.map_or(EntryId::MIN, |info| info.last_generated_id);
         if newest < self.at[stream] {
             tracing::warn!(
@@ -188,6 +222,8 @@ impl Reader {
             return;
         }
         let before_first = info.entries_added.map(|added| added.saturating_sub(info.length));
+        let held_before_first = held.iter().filter(|entry| entry.id < first).count() as u64;
+        let before_first = before_first.map(|count| count.saturating_sub(held_before_first));
         let lost = match (before_first, self.added[stream.index()]) {
             (Some(before_first), Some(added)) => before_first.saturating_sub(added),
             _ => 0,
@@ -200,7 +236,8 @@ impl Reader {
                 "entries were trimmed before they were read; all clients are sent away so that they learn of the gap"
             );
             metrics::lost(stream, lost);
-            self.restart(stream, before(first), before_first);
+            let next = held.first().map_or(first, |held| held.id.min(first));
+            self.restart(stream, before(next), before_first);
             self.feed.close_all(synapse_realtime::close::CloseReason::EventsLost);
         }
     }
@@ -267,10 +304,10 @@ impl Reader {
 
     // === as they come ===
 
-    fn take(&mut self, read: Vec<(String, Vec<Entry>)>) {
+    fn take(&mut self, read: Vec<Watched>) {
         let mut entries = Vec::new();
-        for (key, read) in read {
-            let Some(stream) = Stream::of_key(&key) else { continue };
+        for Watched { stream, entries: read, .. } in read {
+            let Some(stream) = Stream::of_key(&stream) else { continue };
             if let Some(added) = &mut self.added[stream.index()] {
                 *added += read.len() as u64;
             }

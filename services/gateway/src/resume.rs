@@ -273,7 +273,7 @@ impl<'a> Chunk<'a> {
     /// client that asks for something else meanwhile gets nothing twice.
     async fn finish(&mut self, cursor: Position) {
         if !self.frames.is_empty() {
-            metrics::sent(self.client.protocol, self.count);
+            metrics::sent(self.client.protocol, self.count, self.frames.len());
             self.client.link.send(std::mem::take(&mut self.frames));
             self.count = 0;
         }

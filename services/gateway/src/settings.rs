@@ -7,6 +7,8 @@ use synapse_realtime::connections::Limits;
 
 use crate::history::Capacity;
 
+const MAX_DELIVERY_INTERVAL: Duration = Duration::from_secs(1);
+
 synapse_chassis::variables! {
     /// What the gateway reads.
     pub VARIABLES:
@@ -19,12 +21,17 @@ synapse_chassis::variables! {
     /// How many connections one address may have; one more is answered with 429. 0: any number. Many users may
     /// share an address; behind a proxy set TRUSTED_PROXIES first.
     MAX_CONNECTIONS_PER_ADDRESS: Number = "0";
+    /// How many connections one user may have; one more is refused as too_many_connections (3504, 429). 0: any number.
+    MAX_CONNECTIONS_PER_USER: Number = "0";
     /// How many rooms one connection may be in.
     MAX_ROOMS: Number = "32";
     /// How many recent events are kept in memory for clients that come back; older ones are read from Redis.
     HISTORY_EVENTS: Number = "20000";
     /// How much memory they may take.
     HISTORY_BYTES: Bytes = "32MiB";
+    /// How long after a delivery the next one is made at the earliest. What comes meanwhile goes out together, later but in
+    /// fewer writes, which are nearly all that a delivery costs; docs/gateway.md has figures. 0s: each event at once.
+    DELIVERY_INTERVAL: Duration = "0s";
     /// How often each connection is asked whether it lives.
     PING_INTERVAL: Duration = "25s";
     /// How long it may take to answer; beyond it 3002.
@@ -64,10 +71,14 @@ pub struct Settings {
     pub max_messages_per_second: u32,
     /// Connections of one address; 0 for any number.
     pub max_connections_per_address: usize,
+    /// Connections of one user; 0 for any number.
+    pub max_connections_per_user: usize,
     /// Rooms of one connection.
     pub max_rooms: usize,
     /// What is kept in memory of the past.
     pub history: Capacity,
+    /// Time between two deliveries, at least.
+    pub delivery_interval: Duration,
     /// Time between two pings.
     pub ping_interval: Duration,
     /// Time for the answer.
@@ -96,10 +107,15 @@ impl Settings {
             max_message_bytes: environment.bytes(&MAX_MESSAGE_BYTES, 1 << 10..=16 << 20)?,
             max_messages_per_second: environment.number(&MAX_MESSAGES_PER_SECOND, 0..=1_000_000)?,
             max_connections_per_address: environment.number(&MAX_CONNECTIONS_PER_ADDRESS, 0..=1_000_000)?,
+            max_connections_per_user: environment.number(&MAX_CONNECTIONS_PER_USER, 0..=1_000_000)?,
             max_rooms: environment.number(&MAX_ROOMS, 3..=10_000)?,
             history: Capacity {
                 events: environment.number(&HISTORY_EVENTS, 0..=10_000_000)?,
                 bytes: environment.bytes(&HISTORY_BYTES, 0..=64 << 30)?,
+            },
+            delivery_interval: match environment.duration(&DELIVERY_INTERVAL)? {
+                interval if interval <= MAX_DELIVERY_INTERVAL => interval,
+                _ => return Err(environment.refused(&DELIVERY_INTERVAL, "a duration of 1s at most")),
             },
             ping_interval: duration(&PING_INTERVAL)?,
             ping_timeout: duration(&PING_TIMEOUT)?,
@@ -147,6 +163,7 @@ mod tests {
         assert_eq!(settings.ping_interval, Duration::from_secs(25));
         assert_eq!(settings.ping_timeout, Duration::from_secs(20));
         assert_eq!(settings.history.events, 20_000);
+        assert_eq!(settings.delivery_interval, Duration::ZERO);
     }
 
     #[test]
@@ -161,6 +178,7 @@ mod tests {
             ("MAX_ROOMS", "none"),
             ("PING_INTERVAL", "0"),
             ("HISTORY_EVENTS", "-1"),
+            ("DELIVERY_INTERVAL", "2s"),
             ("AUTH_COOKIE", "a b"),
             ("AUTH_COOKIE", "a=b"),
         ] {

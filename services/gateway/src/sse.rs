@@ -142,8 +142,8 @@ impl Session for EventStream {
         // In a room it may be told something at once: not before the head.
         self.open();
         self.gateway.assume(&self.client, &self.who).map_err(|failure| {
-            tracing::debug!(%failure, "a user of this name can't be in a room");
-            CloseReason::Unauthorized
+            tracing::debug!(%failure, "a client that was let in finds no place");
+            CloseReason::TooManyConnections
         })?;
         Ok(self.begin())
     }

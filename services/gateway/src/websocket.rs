@@ -176,7 +176,12 @@ impl WebSocketClient {
         }
         if let Err(failure) = self.gateway.assume(&self.client, &who) {
             self.refuse(&failure);
-            return Ok(());
+            let has_too_many = failure.code == CloseReason::TooManyConnections.name();
+            return if has_too_many && self.who.is_none() {
+                Err(CloseReason::TooManyConnections)
+            } else {
+                Ok(())
+            };
         }
         self.say(&json!({ "type": "welcome", "user": who.user, "anonymous": who.is_anonymous() }));
         self.who = Some(who);

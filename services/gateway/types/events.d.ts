@@ -301,7 +301,7 @@ export interface StreamEventHandlers {
 }
 
 /** See docs/close-codes.md. */
-export type CloseCode = 3000 | 3001 | 3002 | 3003 | 3004 | 3005 | 3006 | 3500 | 3501 | 3502 | 3503;
+export type CloseCode = 3000 | 3001 | 3002 | 3003 | 3004 | 3005 | 3006 | 3500 | 3501 | 3502 | 3503 | 3504;
 
 /** The name of a close code. */
 export type CloseReason =
@@ -315,4 +315,5 @@ export type CloseReason =
   | "unauthorized"
   | "protocol_error"
   | "message_too_large"
-  | "too_many_messages";
+  | "too_many_messages"
+  | "too_many_connections";

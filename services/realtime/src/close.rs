@@ -32,11 +32,13 @@ pub enum CloseReason {
     MessageTooLarge,
     /// Messages came faster than is allowed.
     TooManyMessages,
+    /// The user has as many connections as one may.
+    TooManyConnections,
 }
 
 impl CloseReason {
     /// Every reason, by code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Draining,
         Self::SlowClient,
         Self::PingTimeout,
@@ -48,6 +50,7 @@ impl CloseReason {
         Self::ProtocolError,
         Self::MessageTooLarge,
         Self::TooManyMessages,
+        Self::TooManyConnections,
     ];
 
     /// The code of the close frame.
@@ -64,6 +67,7 @@ impl CloseReason {
             Self::ProtocolError => 3501,
             Self::MessageTooLarge => 3502,
             Self::TooManyMessages => 3503,
+            Self::TooManyConnections => 3504,
         }
     }
 
@@ -81,6 +85,7 @@ impl CloseReason {
             Self::ProtocolError => "protocol_error",
             Self::MessageTooLarge => "message_too_large",
             Self::TooManyMessages => "too_many_messages",
+            Self::TooManyConnections => "too_many_connections",
         }
     }
 
@@ -102,6 +107,9 @@ impl CloseReason {
             Self::ProtocolError => "this is not of the protocol",
             Self::MessageTooLarge => "a message was larger than MAX_MESSAGE_BYTES",
             Self::TooManyMessages => "messages came faster than MAX_MESSAGES_PER_SECOND",
+            Self::TooManyConnections => {
+                "this user has MAX_CONNECTIONS_PER_USER connections already; close one"
+            }
         }
     }
 

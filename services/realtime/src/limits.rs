@@ -53,6 +53,10 @@ pub struct Permit<K: Hash + Eq> {
 pub type AddressLimit = Limit<IpAddr>;
 /// One connection's place.
 pub type AddressPermit = Permit<IpAddr>;
+/// Connections of a user.
+pub type UserLimit = Limit<Box<str>>;
+/// One connection's place.
+pub type UserPermit = Permit<Box<str>>;
 
 impl<K> Default for Limit<K> {
     fn default() -> Self {
@@ -72,6 +76,13 @@ impl<K: Hash + Eq + Clone> Limit<K> {
             }
         }
         Some(Permit { counts: self.counts.clone(), key })
+    }
+}
+
+impl<K: Hash + Eq> Permit<K> {
+    /// Who takes the place.
+    pub fn key(&self) -> &K {
+        &self.key
     }
 }
 

@@ -127,7 +127,7 @@ async fn a_condition_is_tried_once_on_an_event_however_many_have_it() {
     let mut got = 0;
     for run in runs(&events) {
         for client in &clients {
-            got += client.offer(&run, &encoded, &verdicts).0;
+            got += client.offer(&run, &encoded, &verdicts).count;
         }
     }
     assert_eq!((got, verdicts.tried()), (40, 6), "two conditions, three events");

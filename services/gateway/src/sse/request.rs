@@ -14,12 +14,10 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use synapse_chassis::{
     error::ApiError,
-    identity::Refusal,
     request::{Query, cut},
     serve::hand_over,
 };
 use synapse_realtime::{socketio::application::Failure, sse};
-use tokio::time::Instant;
 
 use crate::{
     gateway::{Gateway, Place, Who},
@@ -100,16 +98,13 @@ async fn identify(gateway: &Gateway, query: &Query<'_>, headers: &HeaderMap) -> 
     }
     let Hello { token, word, .. } = Hello::of(headers, parameters);
     let token = token.or_else(|| token_of_cookie(gateway, headers).map(str::to_owned));
-    // A token is good to the end of its last second; who has but that left would be sent away as soon as it is let in.
-    let who = match gateway.identify(token.as_deref(), word).await {
-        Ok(who) if who.expires_at.is_some_and(|end| end <= Instant::now()) => Err(Refusal::TokenExpired),
-        answer => answer,
-    };
-    let who = who.map_err(|refusal| {
+    let who = gateway.identify(token.as_deref(), word).await.map_err(|refusal| {
         metrics::refused(refusal.code());
         ApiError::from(refusal)
     })?;
     gateway.own_rooms(&who).map_err(bad_request)?;
+    // Looked at here, where there is a status to answer with; taken once there is a connection.
+    gateway.place_of(&who).map_err(too_many)?;
     Ok(who)
 }
 
@@ -164,6 +159,10 @@ fn comes_back(headers: &HeaderMap) -> bool {
 
 fn bad_request(failure: Failure) -> ApiError {
     ApiError::bad_request(failure.code, cut_off(failure.message))
+}
+
+fn too_many(failure: Failure) -> ApiError {
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, failure.code, failure.message)
 }
 
 /// Messages name what was given, which may be long.

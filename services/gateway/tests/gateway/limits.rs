@@ -1,6 +1,9 @@
-//! How much one client or address may do, and what is not served.
+//! How much one client, user or address may do, how often is delivered, and what is not served.
+
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use synapse_chassis::service::Ended;
 use synapse_test_support::RedisServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,7 +11,7 @@ use tokio::{
 };
 use tokio_tungstenite::{connect_async, tungstenite};
 
-use crate::support::{Client, SocketIoClient, TestGateway};
+use crate::support::{Client, Publisher, SECRET, Socket, SocketIoClient, TestGateway, token};
 
 /// The status and body of a request.
 async fn get(port: u16, path: &str, headers: &str) -> (u16, String) {
@@ -60,6 +63,47 @@ async fn an_address_has_so_many_connections_and_no_more() {
     drop(first);
     synapse_test_support::eventually("the place is free again", async || {
         connect_async(format!("ws://127.0.0.1:{}/ws", gateway.port)).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_so_many_connections_and_no_more_whatever_they_speak() {
+    let redis = RedisServer::new();
+    let settings = [("JWT_SECRET", SECRET), ("MAX_CONNECTIONS_PER_USER", "2")];
+    let gateway = TestGateway::start(&redis, &settings).await;
+    let (port, claims) = (gateway.port, json!({"sub": "u1"}));
+    let token = token(&claims);
+    let mut first = Client::with_token(port, &claims).await;
+    let second = SocketIoClient::connect(port, "", &json!({"token": token})).await;
+
+    let mut refused = Client { socket: Socket::open(port, &format!("/ws?token={token}")).await };
+    assert_eq!(refused.error().await.0, "too_many_connections");
+    assert_eq!(refused.socket.close_code().await, 3504);
+    let mut refused = SocketIoClient::open(port, "").await;
+    refused.socket.say(format!("40{}", json!({"token": token}))).await;
+    let answer = refused.socket.text().await;
+    assert!(answer.starts_with("44{") && answer.contains("too_many_connections"), "{answer}");
+    let events = format!("/events?token={token}");
+    let (status, body) = get(port, &events, "").await;
+    assert_eq!((status, body.contains("too_many_connections")), (429, true), "{body}");
+    let position = first.subscribe(json!({})).await["position"].clone();
+    let (status, body) =
+        get(port, &events, &format!("Last-Event-ID: {}\r\n", position.as_str().unwrap())).await;
+    assert_eq!(
+        (status, body.contains("too_many_connections")),
+        (200, true),
+        "an EventSource comes back: {body}"
+    );
+
+    // A new token for a connection that is there takes no other place; another user has places of its own.
+    first.say(json!({"type": "refresh", "token": token})).await;
+    assert_eq!(first.hear().await["type"], "welcome");
+    Client::with_token(port, &json!({"sub": "u2"})).await;
+    drop(second);
+    synapse_test_support::eventually("the place is free again", async || {
+        let mut client = Client { socket: Socket::open(port, &format!("/ws?token={token}")).await };
+        (client.hear().await["type"] == "welcome").then_some(())
     })
     .await;
 }
@@ -128,4 +172,24 @@ async fn web_pages_of_other_sites_are_refused() {
         assert_eq!(get(gateway.port, path, "Origin: https://evil.example\r\n").await.0, 403, "{path}");
         assert_eq!(get(gateway.port, path, "X-Forwarded-For: 192.0.2.1\r\n").await.0, 403, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_an_interval_what_comes_meanwhile_is_delivered_together() {
+    const INTERVAL: Duration = Duration::from_millis(700);
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[("DELIVERY_INTERVAL", "700ms")]).await;
+    let publisher = Publisher::new(&redis).await;
+    let mut client = Client::connect(gateway.port, "").await;
+    client.subscribe(json!({})).await;
+    let begin = Instant::now();
+    publisher.model("at once").await;
+    assert_eq!(client.event().await["event"]["model_name"], "at once");
+    publisher.model("later").await;
+    publisher.model("and").await;
+    publisher.end().await;
+    assert_eq!(client.models_until("end").await, ["later", "and"]);
+    assert!(begin.elapsed() >= INTERVAL, "after {:?}", begin.elapsed());
+    // Waiting for the next delivery holds nobody up.
+    assert_eq!(gateway.stop().await, Ended::InOrder);
 }

@@ -10,6 +10,7 @@ use crate::{
     limits::RateLimit,
     link::Link,
     socketio::{
+        payload::Messages,
         polling::{Delivery, Place, Registered},
         session::new_sid,
     },
@@ -40,7 +41,7 @@ struct Allowance {
 struct Requests {
     sid: Box<str>,
     deliveries: mpsc::Receiver<Delivery>,
-    messages: std::vec::IntoIter<Message>,
+    messages: Messages,
     /// Told when all messages have been read.
     answer: Option<oneshot::Sender<()>>,
     /// The session is known by its id as long as this is there.
@@ -76,13 +77,8 @@ impl Intake {
         deliveries: mpsc::Receiver<Delivery>,
         registered: Registered,
     ) -> Self {
-        let requests = Requests {
-            sid: sid.into(),
-            deliveries,
-            messages: Vec::new().into_iter(),
-            answer: None,
-            registered,
-        };
+        let requests =
+            Requests { sid: sid.into(), deliveries, messages: Messages::default(), answer: None, registered };
         let intake = Self::new(max_message_bytes, per_second, &[]);
         Self { requests: Some(Box::new(requests)), ..intake }
     }
@@ -152,7 +148,7 @@ impl Intake {
         match delivery {
             Delivery::Messages(messages, answer) => {
                 if let Some(requests) = &mut self.requests {
-                    requests.messages = messages.into_iter();
+                    requests.messages = messages;
                     requests.answer = Some(answer);
                 }
             }

@@ -1,6 +1,7 @@
 //! Payloads: several packets in the body of one request.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Buf as _, Bytes};
 
 use crate::{
     close::NORMAL_CLOSURE,
@@ -49,17 +50,41 @@ pub fn encode(waiting: &Outbox) -> Vec<u8> {
     payload
 }
 
-/// The messages of a payload; `None` if it is not one.
-pub fn decode(payload: &[u8]) -> Option<Vec<Message>> {
-    let payload = std::str::from_utf8(payload).ok()?;
-    let packets = payload.split(char::from(SEPARATOR));
-    packets
-        .map(|packet| match packet.as_bytes() {
-            [] => None,
-            [BINARY, content @ ..] => STANDARD.decode(content).ok().map(Message::Binary),
-            _ => Some(Message::Text(packet.to_owned())),
-        })
-        .collect()
+/// The messages of a payload; `None` if it is not one. They are made one by one as they are taken: a few thousand packets of
+/// one byte would otherwise take sixty times the memory of the body that brought them.
+pub fn decode(payload: Bytes) -> Option<Messages> {
+    payload
+        .split(|byte| *byte == SEPARATOR)
+        .all(|packet| message(packet).is_some())
+        .then_some(Messages { rest: Some(payload) })
+}
+
+/// The messages of a payload, all of which can be read.
+#[derive(Clone, Debug, Default)]
+pub struct Messages {
+    rest: Option<Bytes>,
+}
+
+impl Iterator for Messages {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let mut packet = self.rest.take()?;
+        if let Some(end) = packet.iter().position(|byte| *byte == SEPARATOR) {
+            let mut rest = packet.split_off(end);
+            rest.advance(1);
+            self.rest = Some(rest);
+        }
+        message(&packet)
+    }
+}
+
+fn message(packet: &[u8]) -> Option<Message> {
+    match packet {
+        [] => None,
+        [BINARY, content @ ..] => STANDARD.decode(content).ok().map(Message::Binary),
+        text => std::str::from_utf8(text).ok().map(|text| Message::Text(text.to_owned())),
+    }
 }
 
 #[cfg(test)]

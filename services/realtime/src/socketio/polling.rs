@@ -18,12 +18,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,7 @@ use crate::{
     link::Link,
     socketio::{
         engine::{self, HandshakeError},
-        payload,
+        payload::{self, Messages},
     },
     websocket::{
         decoder::{Decoder, Message},
@@ -44,6 +45,8 @@ use crate::{
 
 /// Packets of one payload: python-engineio refuses more.
 const MAX_PACKETS: usize = 16;
+/// How long a probe may take: while it runs, requests come back ten times a second.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a request waits while a probe runs: the client is to stop polling before it changes transports.
 const WHILE_PROBED: Duration = Duration::from_millis(100);
 const READ_BYTES: usize = 4 << 10;
@@ -55,7 +58,7 @@ pub(crate) type Place = Box<dyn Any + Send>;
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// Messages, and what to tell when they have been read.
-    Messages(Vec<Message>, oneshot::Sender<()>),
+    Messages(Messages, oneshot::Sender<()>),
     /// The socket that takes the place of polling, and what came on it.
     Socket(TcpStream, Decoder, Place),
 }
@@ -209,7 +212,7 @@ impl Polled {
     /// # Errors
     ///
     /// Where it is not of the protocol, or comes while another is being read: both end the session.
-    pub async fn post(&self, body: &[u8]) -> Result<(), HandshakeError> {
+    pub async fn post(&self, body: Bytes) -> Result<(), HandshakeError> {
         let _turn = self.turn(&self.posting)?;
         let Some(messages) = payload::decode(body) else {
             self.end(CloseReason::ProtocolError).await;
@@ -241,7 +244,8 @@ impl Polled {
         let mut decoder = Decoder::new(max_message_bytes);
         decoder.extend(&opened.first_bytes);
         let mut socket = opened.socket;
-        if self.probe(&mut socket, &mut decoder).await.is_none() {
+        let probe = timeout(PROBE_PATIENCE, self.probe(&mut socket, &mut decoder));
+        if !matches!(probe.await, Ok(Some(()))) {
             return turn_away(socket).await;
         }
         self.changing.store(true, Ordering::Release);

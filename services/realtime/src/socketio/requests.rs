@@ -79,7 +79,7 @@ where
     let answered = match *request.method() {
         Method::GET => session.poll().await,
         Method::POST => match Limited::new(request.into_body(), max_bytes).collect().await {
-            Ok(body) => session.post(&body.to_bytes()).await.map(|()| b"ok".to_vec()),
+            Ok(body) => session.post(body.to_bytes()).await.map(|()| b"ok".to_vec()),
             Err(error) if error.is::<LengthLimitError>() => {
                 session.refuse_body().await;
                 return with_status(StatusCode::PAYLOAD_TOO_LARGE, Vec::new());

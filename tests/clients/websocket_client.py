@@ -3,8 +3,8 @@
 python websocket_client.py URL [{"token" or "userId": ..., "subscribe": {...}}]
 
 Prints each message of the server as {"is": "event", "message": {...}}, besides {"is": "connected"} (subscribed) and
-{"is": "disconnected", "code", "reason"}. Takes {"send": {...}}. After a lost connection it connects again and
-subscribes after the last position it has seen, unless the close code says not to come back.
+{"is": "disconnected", "code", "reason", "comesBack"}. Takes {"send": {...}}. After a lost connection it connects again
+and subscribes after the last position it has seen, unless the close code says not to come back.
 """
 
 from __future__ import annotations
@@ -58,11 +58,13 @@ class Client:
             async for text in connection:
                 message = json.loads(text)
                 self.position = message.get("position") or self.position
+                say(**{"is": "event", "message": message})
                 if message["type"] == "subscribed":
                     say(**{"is": "connected"})
-                say(**{"is": "event", "message": message})
-        say(**{"is": "disconnected", "code": connection.close_code, "reason": connection.close_reason})
-        return not 3500 <= (connection.close_code or 0) <= 3999
+        code, reason = connection.close_code, connection.close_reason
+        comes_back = not 3500 <= (code or 0) <= 3999
+        say(**{"is": "disconnected", "code": code, "reason": reason, "comesBack": comes_back})
+        return comes_back
 
     async def serve(self) -> None:
         """Sends what standard input says, until it ends."""

@@ -153,31 +153,6 @@ def test_entries_of_every_dialect_arrive_decoded(gateway: Gateway, redis_server:
     assert "payload" not in envelope
 
 
-def test_a_user_can_not_join_the_room_of_another(redis_server: RedisServer, until_end: Callable[[Any], Any]) -> None:
-    gateway = until_end(Gateway(redis_server.url, {"JWT_SECRET": SECRET}))
-    intruder = until_end(NodeSocketIo(gateway, {"token": token("7")})).connected()
-    assert "error" in intruder.emit("join_user_room", "42")
-    assert intruder.emit("join_user_room", "7") == {"ok": True}
-
-    event = {"event": "inference-complete", "model_name": "m", "version": "1", "latency_ms": "1"}
-    redis_server.add("inference-events", {**event, "user_id": "42"})
-    own = redis_server.add("inference-events", {**event, "user_id": "7"})
-    marker = redis_server.add("inference-events", event)
-    intruder.wait_for_ids([marker])
-    assert intruder.ids() == {"inference-events": [own, marker]}
-
-
-@pytest.mark.parametrize("kind", [NodeSocketIo, PythonSocketIo])
-def test_a_refused_token_is_told_with_its_reason(
-    redis_server: RedisServer, until_end: Callable[[Any], Any], kind: type[NodeSocketIo | PythonSocketIo]
-) -> None:
-    gateway = until_end(Gateway(redis_server.url, {"JWT_SECRET": SECRET}))
-    for refused in (token("42", expires_in_s=-600), token("42")[:-4] + "AAAA", "not a token"):
-        line = until_end(kind(gateway, {"token": refused})).one("refused")
-        assert line["message"]
-        assert line["data"]["code"]
-
-
 def test_an_entry_is_readable_in_redis_cli(redis_server: RedisServer) -> None:
     with synapse_rs.Publisher(redis_server.url, source="cyrex") as publisher:
         publisher.publish_inference(

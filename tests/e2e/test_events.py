@@ -63,9 +63,9 @@ def test_every_event_comes_once_and_in_order_whatever_is_cut_or_killed(
     ids = [id_ for id_, _ in durable_redis.entries(STREAM)]
     client.wait_for_ids(ids[-1:])
     assert client.ids() == {STREAM: ids}, "nothing missing, nothing twice, in order"
-    assert all(line["data"]["recovered"] for line in client.named("subscribed"))
+    assert all(client.recovered())
     # One that comes back before the streams have been read is sent away once more.
-    reasons = [line["data"]["reason"] for line in client.named("closing")]
+    reasons = client.farewells()
     assert reasons.count("draining") == 1
     assert set(reasons) <= {"draining", "not_ready"}
 
@@ -85,26 +85,6 @@ def test_a_quiet_one_comes_back_with_the_position_it_was_told(
     client.connected(2)
     assert client.named("subscribed")[1]["id"] == told["id"], "it came back with another one"
     assert client.events() == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_whose_events_are_gone_is_told(
-    redis_server: RedisServer, until_end: Callable[[Any], Any], kind: type[EventSource]
-) -> None:
-    gateway = until_end(Gateway(redis_server.url, {**QUICK, "HISTORY_EVENTS": "0"}))
-    client = until_end(kind(gateway, {"streams": "model-events"})).connected()
-    seen = model(redis_server, "seen")
-    client.wait_for_ids([seen])
-    gateway.kill()
-    for name in ("gone", "gone too", "kept"):
-        kept = model(redis_server, name)
-    with redis_server.client() as redis:
-        redis.xtrim("model-events", maxlen=1, approximate=False)
-    gateway.start()
-    client.connected(2)
-    client.wait_for_ids([kept])
-    assert [line["data"]["recovered"] for line in client.named("subscribed")] == [True, False]
-    assert client.ids() == {"model-events": [seen, kept]}
 
 
 @pytest.mark.parametrize("kind", KINDS)

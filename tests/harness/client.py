@@ -1,4 +1,4 @@
-"""Real clients as processes of their own: socket.io-client, python-socketio, a plain WebSocket, an EventSource."""
+"""Real clients as processes of their own: socket.io-client, python-socketio, WebSockets, EventSources, a browser's."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 CLIENTS = Path(__file__).parents[1] / "clients"
 
 
+def in_a_page_of(service: Service | Wire) -> dict[str, str]:
+    """Has a client run in Chromium, in a page of this origin."""
+    return {"page": f"{service.http_url}/health", "chromium": shutil.which("chromium") or "chromium"}
+
+
 class Client:
     """A client process, and all that it has said so far."""
 
@@ -50,6 +55,18 @@ class Client:
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         """The payload that a line carries, with the name it came under as `_name`; none if it is not an entry's."""
+        raise NotImplementedError
+
+    def recovered(self) -> list[bool]:
+        """What it has been told each time that it connected: whether it has missed nothing, or will get it now."""
+        raise NotImplementedError
+
+    def refusal(self) -> str | None:
+        """Waits until it is refused; gives the code, if its protocol can tell."""
+        raise NotImplementedError
+
+    def farewells(self) -> list[str]:
+        """The names of the reasons that the server has given when it ended a connection."""
         raise NotImplementedError
 
     def wait_for(self, what: str, found: Callable[[list[dict[str, Any]]], Any], patience_s: float = PATIENCE_S) -> Any:
@@ -129,17 +146,35 @@ class SocketIoClient(Client):
 
     def __init__(
         self,
-        service: Service,
+        service: Service | Wire,
         auth: dict[str, Any] | None = None,
         transports: Sequence[str] = ("websocket",),
         query: str = "",
+        **options: object,
     ) -> None:
-        """Connects to a service with this `auth`; `query` is the rest of the address, for example `/?resume=1`."""
-        given = json.dumps(auth or {}), json.dumps(transports)
-        super().__init__([*self.PROGRAM, f"{service.http_url}{query}", *given])
+        """Connects to a service with this `auth`; `query` is the rest of the address, for example `/?resume=1`.
+
+        For the options of `socketio.mjs` see there.
+        """
+        given = auth or {}, transports, options
+        super().__init__([*self.PROGRAM, f"{service.http_url}{query}", *map(json.dumps, given)])
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
+
+    def recovered(self) -> list[bool]:
+        """See `Client`."""
+        return [line.get("recovered", False) for line in list(self.said) if line["is"] == "connected"]
+
+    def refusal(self) -> str | None:
+        """See `Client`."""
+        data = self.one("refused")["data"]
+        return None if data is None else str(data["code"])
+
+    def farewells(self) -> list[str]:
+        """See `Client`."""
+        said = list(self.said)
+        return [line["arguments"][0]["reason"] for line in said if line["is"] == "event" and line["name"] == "closing"]
 
     def emit(self, name: str, *arguments: object) -> Any:
         """Emits an event and waits for its acknowledgement; gives what the server answered."""
@@ -171,6 +206,22 @@ class NodeSocketIo(SocketIoClient):
     PROGRAM = ("node", CLIENTS / "socketio.mjs")
 
 
+class BrowserSocketIo(NodeSocketIo):
+    """socket.io-client in Chromium, in a page of another origin: to its own a browser polls without an `Origin`."""
+
+    def __init__(
+        self,
+        service: Service | Wire,
+        auth: dict[str, Any] | None = None,
+        transports: Sequence[str] = ("websocket",),
+        query: str = "",
+        **options: object,
+    ) -> None:
+        """Connects as the others do."""
+        page = f"http://localhost:{service.port}/health"
+        super().__init__(service, auth, transports, query, **{**in_a_page_of(service), "page": page, **options})
+
+
 class PythonSocketIo(SocketIoClient):
     """python-socketio."""
 
@@ -180,16 +231,23 @@ class PythonSocketIo(SocketIoClient):
 class WebSocket(Client):
     """A plain WebSocket client of `/ws` that resumes."""
 
-    def __init__(self, gateway: Gateway, options: dict[str, Any] | None = None) -> None:
+    PROGRAM: ClassVar[Sequence[str | Path]] = (sys.executable, CLIENTS / "websocket_client.py")
+
+    def __init__(self, gateway: Gateway | Wire, options: dict[str, Any] | None = None) -> None:
         """Connects to a gateway; options are `token` and `subscribe`."""
-        super().__init__(
-            [
-                sys.executable,
-                CLIENTS / "websocket_client.py",
-                gateway.websocket_url,
-                json.dumps(options or {}),
-            ]
-        )
+        super().__init__([*self.PROGRAM, gateway.websocket_url, json.dumps(options or {})])
+
+    def recovered(self) -> list[bool]:
+        """See `Client`."""
+        return [message["recovered"] for message in self.messages("subscribed")]
+
+    def refusal(self) -> str | None:
+        """See `Client`."""
+        return str(self.wait_for("being refused", lambda _: self.messages("error"))[0]["code"])
+
+    def farewells(self) -> list[str]:
+        """See `Client`."""
+        return [line["reason"] for line in list(self.said) if line["is"] == "disconnected" and line["reason"]]
 
     def messages(self, type_: str) -> list[dict[str, Any]]:
         """The server's messages of one type, so far."""
@@ -206,6 +264,16 @@ class WebSocket(Client):
         self._process.say(json.dumps({"send": message}))
 
 
+class BrowserWebSocket(WebSocket):
+    """The same in Chromium, by a page of the gateway's own origin."""
+
+    PROGRAM = ("node", CLIENTS / "websocket.mjs")
+
+    def __init__(self, gateway: Gateway | Wire, options: dict[str, Any] | None = None) -> None:
+        """Connects to a gateway; options are `token` and `subscribe`."""
+        super().__init__(gateway, {**in_a_page_of(gateway), **(options or {})})
+
+
 class EventSource(Client):
     """An EventSource of `/events`, which comes back by itself."""
 
@@ -213,6 +281,19 @@ class EventSource(Client):
         """Connects with these parameters; for the options see `events.mjs`."""
         url = f"{gateway.http_url}/events?{urlencode(query or {})}"
         super().__init__(["node", CLIENTS / "events.mjs", url, json.dumps(options)])
+
+    def recovered(self) -> list[bool]:
+        """See `Client`."""
+        return [line["data"]["recovered"] for line in self.named("subscribed")]
+
+    def refusal(self) -> str | None:
+        """See `Client`; an EventSource can't see why."""
+        self.wait_for("it to give up", lambda said: any(not line.get("comesBack", True) for line in said))
+        return None
+
+    def farewells(self) -> list[str]:
+        """See `Client`."""
+        return [line["data"]["reason"] for line in self.named("closing")]
 
     def named(self, name: str) -> list[dict[str, Any]]:
         """The lines of the events of this name, so far."""
@@ -227,5 +308,4 @@ class Browser(EventSource):
 
     def __init__(self, gateway: Gateway | Wire, query: dict[str, str] | None = None, **options: object) -> None:
         """Connects with these parameters."""
-        chromium = shutil.which("chromium") or "chromium"
-        super().__init__(gateway, query, **{"page": f"{gateway.http_url}/health", "chromium": chromium, **options})
+        super().__init__(gateway, query, **{**in_a_page_of(gateway), **options})

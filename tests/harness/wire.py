@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from harness.background import Background
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 AT_ONCE = 65_536
@@ -23,8 +24,7 @@ class Wire:
 
     def __init__(self, *ports: int) -> None:
         """Lays it to these loopback ports."""
-        self._turns = [ports[at:] + ports[:at] for at in range(len(ports))]
-        self._turn = itertools.cycle(self._turns)
+        self._turn = self._turns_of(ports)
         self._ends: set[asyncio.StreamWriter] = set()
         self._passes = asyncio.Event()
         self._passes.set()
@@ -37,6 +37,19 @@ class Wire:
     def http_url(self) -> str:
         """Where clients connect."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def websocket_url(self) -> str:
+        """Where plain WebSocket clients of a gateway connect."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def lead_to(self, *ports: int) -> None:
+        """Lets those who connect from now on get to these servers, or to none."""
+        self._turn = self._turns_of(ports)
+
+    @staticmethod
+    def _turns_of(ports: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        return itertools.cycle([ports[at:] + ports[:at] for at in range(len(ports))] or [()])
 
     def die(self) -> None:
         """Passes nothing on any more, and tells nobody."""

@@ -7,7 +7,7 @@ use axum::{
     extract::{Query, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header::ORIGIN};
+use http::{HeaderMap, HeaderName, StatusCode, header::ORIGIN};
 use std::sync::Arc;
 use synapse_chassis::{error::ApiError, identity::bearer_token, serve::Peer};
 use synapse_realtime::{
@@ -66,6 +66,9 @@ impl Hello {
         }
     }
 }
+
+/// Sent by browsers with every request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// `GET /ws`.
 pub(crate) async fn websocket(

@@ -132,10 +132,7 @@ impl Resume {
     /// time, so that however many ask, events go on.
     async fn before_last(&self, count: usize, wanted: StreamSet, client: &Client) -> Position {
         let (events, floor, head) = self.feed.past(wanted);
-        let _turn = match client.has_conditions() {
-            true => self.looking.acquire().await.ok(),
-            false => None,
-        };
+        let _turn = if client.has_conditions() { self.looking.acquire().await.ok() } else { None };
         before_last(count, &events, floor, head, |event| client.wants(event)).await
     }
 

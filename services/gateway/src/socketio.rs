@@ -222,7 +222,7 @@ impl Application for SocketIoClient {
         let presence = self.hello.room.as_deref().and_then(|room| Room::named(room).ok());
         // A room that is not one's own is none; presence:update says so.
         self.presence = presence.filter(|room| self.gateway.join(&self.client, &who, room).is_ok());
-        let said = who.said();
+        let word = who.said();
         let (user, organisation) = (who.user.clone(), who.organisation.clone());
         self.who = Some(Box::new(who));
         let confirmed = json!({ "socketId": sid, "timestamp": format!("{:.3}", jiff::Timestamp::now()) });
@@ -242,7 +242,7 @@ impl Application for SocketIoClient {
                 sid: sid.to_owned(),
                 user,
                 organisation,
-                said,
+                said: word,
                 wishes: Wishes::everything(),
                 rooms: vec![],
             };

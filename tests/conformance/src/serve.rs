@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Query, Request, State},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use http::StatusCode;
 use synapse_chassis::serve::Peer;
 use synapse_realtime::{
     connections::{Connections, Limits},

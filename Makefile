@@ -101,6 +101,7 @@ fuzz: rust ## Fuzzes a parser (TARGET=decode|engineio|polling|socketio|websocket
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	@test -f 'fuzz/fuzz_targets/$(TARGET).rs' || { echo "error: TARGET is one of:" $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))); exit 1; }
 	mkdir -p fuzz/corpus/$(TARGET)
+	test ! -f fuzz/corpora/$(TARGET).tar.gz || tar -xzf fuzz/corpora/$(TARGET).tar.gz -C fuzz/corpus/$(TARGET)
 	CARGO_TARGET_DIR=$(TARGET_DIR)/fuzz cargo +nightly fuzz run $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- \
 		-max_total_time=$(or $(SECONDS),60) -dict=fuzz/$(TARGET).dict
 

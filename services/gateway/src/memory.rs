@@ -219,6 +219,8 @@ impl Memories {
 
     /// Writes what is to be kept, until `shutdown`.
     pub(crate) async fn write(&self, mut to_write: ToWrite, shutdown: Shutdown) {
+        // Not only when all clients come back at once. If it fails now, the first question tries again.
+        let _ = shutdown.run_until_cancelled(self.connection.get()).await;
         let mut batch = Vec::new();
         while shutdown.run_until_cancelled(to_write.0.recv_many(&mut batch, AT_ONCE)).await.unwrap_or(0) > 0 {
             join_all(batch.drain(..).map(|change| self.write_one(change))).await;

@@ -1,13 +1,16 @@
 //! Short questions to Redis on behalf of clients: what is older than the history, and what is gone.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use synapse_rs::{
     EntryId, RedisSettings,
     backoff::Backoff,
-    stream::{Connection, Entry, StreamError, StreamInfo},
+    stream::{Connection, Entry, SharedConnection, StreamError, StreamInfo},
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{sync::Semaphore, time::sleep};
 
 /// Questions asked at once; others wait, so that a crowd that comes back does not flood Redis.
 const CONCURRENT: usize = 32;
@@ -17,98 +20,63 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that is opened when it is needed and shared by all who ask.
 #[derive(Debug)]
 pub struct RedisAccess {
-    settings: RedisSettings,
-    connection: Mutex<Option<Connection>>,
+    connection: SharedConnection,
     permits: Semaphore,
+    /// The last question was not answered, which has been said.
+    fails: AtomicBool,
 }
 
 impl RedisAccess {
     /// Connects at the first question.
     pub fn new(settings: RedisSettings) -> Self {
-        Self { settings, connection: Mutex::new(None), permits: Semaphore::new(CONCURRENT) }
+        Self {
+            connection: SharedConnection::new(settings),
+            permits: Semaphore::new(CONCURRENT),
+            fails: AtomicBool::new(false),
+        }
     }
 
     /// At most `count` entries from `from` to `to`, both included.
     pub async fn range(
         &self,
-        stream: &str,
+        stream: &'static str,
         from: EntryId,
         to: EntryId,
         count: usize,
     ) -> Result<Vec<Entry>, StreamError> {
-        let mut attempts = Attempts::new(self);
-        loop {
-            let asked = match attempts.connection().await {
-                Ok(connection) => connection.range(stream, from, to, count).await,
-                Err(error) => Err(error),
-            };
-            match asked {
-                Ok(entries) => return Ok(entries),
-                Err(error) => attempts.again_after(error).await?,
-            }
-        }
+        self.ask(|connection| async move { connection.range(stream, from, to, count).await }).await
     }
 
     /// What Redis knows of a stream.
-    pub async fn extent(&self, stream: &str) -> Result<Option<StreamInfo>, StreamError> {
-        let mut attempts = Attempts::new(self);
+    pub async fn extent(&self, stream: &'static str) -> Result<Option<StreamInfo>, StreamError> {
+        self.ask(|connection| async move { connection.extent(stream).await }).await
+    }
+
+    /// Asks until there is an answer, or no prospect of one.
+    async fn ask<T, F>(&self, question: impl Fn(Connection) -> F) -> Result<T, StreamError>
+    where
+        F: Future<Output = Result<T, StreamError>>,
+    {
+        let (mut backoff, begin) = (Backoff::default(), Instant::now());
         loop {
-            let asked = match attempts.connection().await {
-                Ok(connection) => connection.extent(stream).await,
-                Err(error) => Err(error),
-            };
-            match asked {
-                Ok(info) => return Ok(info),
-                Err(error) => attempts.again_after(error).await?,
+            let permit = self.permits.acquire().await;
+            let answer = self.connection.ask(&question).await;
+            drop(permit);
+            match answer {
+                Err(error) if error.is_transient() && begin.elapsed() <= PATIENCE => {
+                    sleep(backoff.next_delay()).await;
+                }
+                Err(error) => {
+                    if !self.fails.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(%error, "clients that come back can't be told what they have missed");
+                    }
+                    return Err(error);
+                }
+                Ok(answer) => {
+                    self.fails.store(false, Ordering::Relaxed);
+                    return Ok(answer);
+                }
             }
         }
-    }
-}
-
-struct Attempts<'a> {
-    access: &'a RedisAccess,
-    backoff: Backoff,
-    begin: Instant,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(access: &'a RedisAccess) -> Self {
-        Self { access, backoff: Backoff::default(), begin: Instant::now() }
-    }
-
-    async fn connection(&self) -> Result<Permitted<'a>, StreamError> {
-        let permit = self.access.permits.acquire().await.expect("the semaphore is never closed");
-        let mut shared = self.access.connection.lock().await;
-        let connection = match &*shared {
-            Some(connection) => connection.clone(),
-            None => shared.insert(Connection::open(&self.access.settings).await?).clone(),
-        };
-        Ok(Permitted { connection, _permit: permit })
-    }
-
-    /// Waits before the next attempt, unless there should be none.
-    async fn again_after(&mut self, error: StreamError) -> Result<(), StreamError> {
-        if matches!(error, StreamError::Unreachable { .. }) {
-            *self.access.connection.lock().await = None;
-        }
-        if !error.is_transient() || self.begin.elapsed() > PATIENCE {
-            return Err(error);
-        }
-        tokio::time::sleep(self.backoff.next_delay()).await;
-        Ok(())
-    }
-}
-
-/// The connection, while one of the few may ask.
-struct Permitted<'a> {
-    connection: Connection,
-    _permit: tokio::sync::SemaphorePermit<'a>,
-}
-
-impl std::ops::Deref for Permitted<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.connection
     }
 }

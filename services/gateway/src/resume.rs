@@ -173,7 +173,7 @@ impl Resume {
                 }
                 Step::ReadOlder => {
                     if let Err(error) = self.read_older(&client, cursor, whole, &mut page).await? {
-                        tracing::warn!(%error, "a client can't be brought up to date");
+                        tracing::debug!(%error, "a client can't be brought up to date");
                         return Err(CloseReason::Unavailable);
                     }
                 }

@@ -203,7 +203,7 @@ impl Application for SocketIoClient {
             match come_back(&gateway, &client, who, &auth).await {
                 Ok(admission) => Ok(admission),
                 Err(error) => {
-                    tracing::warn!(%error, "a client can't be told where it stands");
+                    tracing::debug!(%error, "a client can't be told where it stands");
                     not_now(&client, CloseReason::Unavailable).await
                 }
             }

@@ -159,7 +159,7 @@ impl Session for EventStream {
     fn finished(&mut self, outcome: Outcome) -> Result<Next<Outcome>, CloseReason> {
         match outcome {
             Outcome::Begun(Err(error)) => {
-                tracing::warn!(%error, "a client can't be told where it stands");
+                tracing::debug!(%error, "a client can't be told where it stands");
                 Err(CloseReason::Unavailable)
             }
             Outcome::Begun(Ok(Begun { position, recovered })) => {

@@ -234,7 +234,7 @@ impl Session for WebSocketClient {
         match outcome {
             Outcome::Identified(cause, who) => self.identified(cause, who).map(|()| Next::Read),
             Outcome::Begun(_, Err(error)) => {
-                tracing::warn!(%error, "a client can't be told where it stands");
+                tracing::debug!(%error, "a client can't be told where it stands");
                 Err(CloseReason::Unavailable)
             }
             Outcome::Begun(streams, Ok(Begun { position, recovered })) => {

@@ -131,8 +131,12 @@ async fn a_push_is_taken_by_one_and_comes_back_to_all_if_nothing_is_heard() {
         store.insert(notification("u", 0, true), Some(push())).await.unwrap();
         assert_eq!(store.next_push_ms(&[]).await.unwrap(), Some(1_000));
         assert!(store.take_pushes(999, 5_000, 10, vec![]).await.unwrap().is_empty(), "not due yet");
-        let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2, vec![]))).await;
-        let taken: Vec<_> = takers.into_iter().flat_map(Result::unwrap).collect();
+        let mut taken = Vec::new();
+        // All may look at the same two at once, of which one gets them and the others nothing.
+        for _ in 0..4 {
+            let takers = join_all((0..4).map(|_| store.take_pushes(1_000, 5_000, 2, vec![]))).await;
+            taken.extend(takers.into_iter().flat_map(Result::unwrap));
+        }
         let endpoints: HashSet<_> = taken.iter().map(|push| push.to.endpoint.clone()).collect();
         assert_eq!((taken.len(), endpoints.len()), (4, 4), "each by one");
         let take = async |now_ms| store.take_pushes(now_ms, 9_000, 10, vec![]).await;

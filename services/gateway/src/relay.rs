@@ -18,8 +18,10 @@ use synapse_realtime::{
     hub::Room,
     limits::RateLimit,
     recent::Recent,
-    socketio::application::Failure,
-    socketio::packet::{self, Arguments, MAIN_NAMESPACE, Subject},
+    socketio::{
+        application::Failure,
+        packet::{self, Arguments, MAIN_NAMESPACE, Subject},
+    },
 };
 use synapse_rs::{
     Event, Publisher, RedisSettings,

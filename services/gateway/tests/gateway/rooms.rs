@@ -3,8 +3,10 @@
 use serde_json::json;
 use synapse_test_support::RedisServer;
 
-use crate::limits::exchange;
-use crate::support::{Client, Publisher, SECRET, SocketIoClient, TestGateway, token, token_for};
+use crate::{
+    limits::exchange,
+    support::{Client, Publisher, SECRET, SocketIoClient, TestGateway, token, token_for},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_key_nobody_joins_another_users_room() {

@@ -46,11 +46,13 @@ class Load:
     title: str
     arguments: tuple[str, ...]
     latency: bool = False
+    interval: str = "0s"
+    """`DELIVERY_INTERVAL`, which is ours alone."""
 
 
-def load(title: str, clients: int, events: int, *more: str, latency: bool = False) -> Load:
+def load(title: str, clients: int, events: int, *more: str, latency: bool = False, interval: str = "0s") -> Load:
     """A load of so many clients and events."""
-    return Load(title, ("--clients", str(clients), "--events", str(events), *more), latency)
+    return Load(title, ("--clients", str(clients), "--events", str(events), *more), latency, interval)
 
 
 LOADS = (
@@ -59,6 +61,7 @@ LOADS = (
     load("1,000 clients x 500 events", 1_000, 500),
     load("20,000 events, each to 1 of 500", 500, 20_000, "--to", "users"),
     load("1,000 events/s to 100 clients", 100, 5_000, "--rate", "1000", latency=True),
+    load("The same, ours with DELIVERY_INTERVAL=10ms", 100, 5_000, "--rate", "1000", latency=True, interval="10ms"),
 )
 
 
@@ -72,7 +75,8 @@ def measure(port: int, pid: int, redis: RedisServer, what: Load) -> Run:
 
 def ours(what: Load) -> Run:
     """One run of the gateway."""
-    with RedisServer() as redis, Gateway(redis.url, OPEN_LIMITS) as gateway:
+    settings = {**OPEN_LIMITS, "DELIVERY_INTERVAL": what.interval}
+    with RedisServer() as redis, Gateway(redis.url, settings) as gateway:
         return measure(gateway.port, gateway.pid, redis, what)
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlencode
 
+from harness.closing import Closing
 from harness.process import Process
 from harness.wait import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from harness.gateway import Gateway
     from harness.service import Service
@@ -31,7 +31,7 @@ def in_a_page_of(service: Service | Wire) -> dict[str, str]:
     return {"page": f"{service.http_url}/health", "chromium": shutil.which("chromium") or "chromium"}
 
 
-class Client:
+class Client(Closing):
     """A client process, and all that it has said so far."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
@@ -123,14 +123,6 @@ class Client:
         """Ends it."""
         self._process.kill()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return type(self).__name__
 
@@ -156,8 +148,13 @@ class SocketIoClient(Client):
 
         For the options of `socketio.mjs` see there.
         """
-        given = auth or {}, transports, options
+        given = auth or {}, transports, {**self._options(service), **options}
         super().__init__([*self.PROGRAM, f"{service.http_url}{query}", *map(json.dumps, given)])
+
+    def _options(self, service: Service | Wire) -> dict[str, object]:
+        """What the program needs beside what is asked of it."""
+        del service
+        return {}
 
     def _event_in(self, line: dict[str, Any]) -> dict[str, Any] | None:
         return None if line["name"] in self.OWN else {**line["arguments"][0], "_name": line["name"]}
@@ -207,19 +204,17 @@ class NodeSocketIo(SocketIoClient):
 
 
 class BrowserSocketIo(NodeSocketIo):
-    """socket.io-client in Chromium, in a page of another origin: to its own a browser polls without an `Origin`."""
+    """socket.io-client in Chromium, in a page of another origin."""
 
-    def __init__(
-        self,
-        service: Service | Wire,
-        auth: dict[str, Any] | None = None,
-        transports: Sequence[str] = ("websocket",),
-        query: str = "",
-        **options: object,
-    ) -> None:
-        """Connects as the others do."""
-        page = f"http://localhost:{service.port}/health"
-        super().__init__(service, auth, transports, query, **{**in_a_page_of(service), "page": page, **options})
+    def _options(self, service: Service | Wire) -> dict[str, object]:
+        return {**in_a_page_of(service), "page": f"http://localhost:{service.port}/health"}
+
+
+class BrowserSocketIoAtHome(NodeSocketIo):
+    """The same in a page of the service's own origin, where a browser polls without an `Origin`."""
+
+    def _options(self, service: Service | Wire) -> dict[str, object]:
+        return {**in_a_page_of(service)}
 
 
 class PythonSocketIo(SocketIoClient):

@@ -13,17 +13,17 @@ import socket
 import time
 from collections import Counter
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import websockets
 from websockets.asyncio.client import connect
 
 from harness.background import Background
+from harness.closing import Closing
 from harness.wait import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from harness.redis_server import RedisServer
 
@@ -227,7 +227,7 @@ class OverEvents(Member):
 KINDS: tuple[type[Member], ...] = (OverWebSocket, OverSocketIo, OverEvents)
 
 
-class Crowd:
+class Crowd(Closing):
     """Clients on a thread of their own, a third of each protocol."""
 
     def __init__(self, port: int, size: int, kinds: Sequence[type[Member]] = KINDS) -> None:
@@ -305,14 +305,6 @@ class Crowd:
         """Ends them all."""
         self._background.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def truth_of(redis: RedisServer, streams: Iterable[str]) -> Truth:
     """What is really in the streams."""
@@ -346,3 +338,13 @@ def late_s(arrivals: Iterable[Arrival], part: float) -> float:
     """How late this part of the events came at most."""
     late = sorted(arrival.late_s for arrival in arrivals)
     return late[int(part * (len(late) - 1))]
+
+
+def came_back(member: Member) -> bool:
+    """Whether a client is there again, as often as its connection was lost."""
+    return len(member.recovered) > len(member.ended_by)
+
+
+def returned(times: int) -> Callable[[Member], bool]:
+    """Whether a client is there again after it was lost so often."""
+    return lambda member: len(member.recovered) > times and came_back(member)

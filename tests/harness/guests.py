@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.client import (
     Browser,
     BrowserSocketIo,
+    BrowserSocketIoAtHome,
     BrowserWebSocket,
     EventSource,
     NodeSocketIo,
@@ -69,7 +70,7 @@ class SocketIoGuest(Guest):
         **options: str,
     ) -> None:
         """Connects; it may use these transports, in this order."""
-        # Python's has no connection state recovery; a browser's says by its Origin that it has.
+        # Python's has no connection state recovery; a browser's says so by its headers.
         self.resumes = kind is not PythonSocketIo
         query = "/?resume=1" if kind is NodeSocketIo else ""
         auth = {} if token is None else {"token": token}
@@ -123,6 +124,7 @@ GUESTS: dict[str, Kind] = {
     "python-socketio": partial(SocketIoGuest, PythonSocketIo, transports=DEFAULT),
     "python-socketio, websocket": partial(SocketIoGuest, PythonSocketIo, transports=["websocket"]),
     "a browser's socket.io-client": partial(SocketIoGuest, BrowserSocketIo, transports=DEFAULT),
+    "a browser's socket.io-client at home": partial(SocketIoGuest, BrowserSocketIoAtHome, transports=DEFAULT),
     "websockets of Python": partial(WebSocketGuest, WebSocket),
     "a browser's WebSocket": partial(WebSocketGuest, BrowserWebSocket),
     "eventsource of Node": partial(EventSourceGuest, EventSource),

@@ -7,22 +7,22 @@ import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import redis
 
+from harness.closing import Closing
 from harness.process import Process
 from harness.wait import eventually, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 SERVER_VARIABLE = "SYNAPSE_TEST_REDIS_SERVER"
 """Names the server's program where it is not the `redis-server` of the `PATH`."""
 
 
-class RedisServer:
+class RedisServer(Closing):
     """A `redis-server` on a free loopback port with a directory of its own, until it is closed."""
 
     def __init__(self, *, durable: bool = False, password: str | None = None) -> None:
@@ -91,11 +91,3 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
         self._directory.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -7,19 +7,19 @@ import itertools
 import socket
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from harness.background import Background
+from harness.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 AT_ONCE = 65_536
 """Bytes passed on at a time."""
 
 
-class Wire:
+class Wire(Closing):
     """Passes on what comes to its port to a server's, and back; each connection to the next server that takes it."""
 
     def __init__(self, *ports: int) -> None:
@@ -109,11 +109,3 @@ class Wire:
         self._background.call(self._server.close)
         self.cut()
         self._background.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use synapse_chassis::{
     identity::{Identity, Refusal},
     request::Bodies,
@@ -41,6 +40,7 @@ use crate::{
     settings::Settings,
     socketio::{self, SocketIoClient},
     websocket::WebSocketClient,
+    who::{Who, Word},
 };
 
 /// The part of the grace over which clients are told that the gateway leaves.
@@ -74,27 +74,6 @@ pub struct Gateway {
     /// Connections of each user, where they are limited.
     users: UserLimit,
     is_loaded: watch::Receiver<bool>,
-}
-
-/// On whose behalf a connection acts.
-#[derive(Clone, Debug)]
-pub struct Who {
-    identity: Identity,
-    /// The user: of the token, or by the client's word.
-    pub user: Option<String>,
-    /// The organisation, likewise.
-    pub organisation: Option<String>,
-    /// When the token expires.
-    pub expires_at: Option<Instant>,
-}
-
-/// What a client says of itself; believed only while no key is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word {
-    /// A user.
-    pub user: Option<String>,
-    /// An organisation.
-    pub organisation: Option<String>,
 }
 
 impl Gateway {
@@ -221,21 +200,7 @@ impl Gateway {
     /// Who connects with this token, or says to be whom.
     pub(crate) async fn identify(&self, token: Option<&str>, word: Word) -> Result<Who, Refusal> {
         let identity = self.service.authenticator.identify(token).await?;
-        let Word { user, organisation } = if identity.is_by_word() {
-            word
-        } else {
-            Word { user: identity.user.clone(), organisation: identity.organisation.clone() }
-        };
-        let expires_at = identity.expires_at.map(|end| {
-            let left = end.duration_since(std::time::SystemTime::now()).unwrap_or(Duration::ZERO);
-            // Beyond any timer is as good as never.
-            Instant::now() + left.min(Duration::from_hours(24 * 365))
-        });
-        // A token is good to the end of its last second; who has but that left would be sent away as soon as let in.
-        if expires_at.is_some_and(|end| end <= Instant::now()) {
-            return Err(Refusal::TokenExpired);
-        }
-        Ok(Who { identity, user, organisation, expires_at })
+        Who::of(identity, word)
     }
 
     /// The rooms that are somebody's own.
@@ -248,7 +213,7 @@ impl Gateway {
             let room = Room::organisation(organisation);
             own.push(room.map_err(|error| Failure::new("invalid_organization", error.to_string()))?);
         }
-        if !self.is_open() && who.identity.has_scope("events:all") {
+        if !self.is_open() && who.has_scope("events:all") {
             own.push(Room::AllEvents);
         }
         Ok(own)
@@ -403,35 +368,4 @@ impl Drop for Present<'_> {
 pub(crate) struct Place {
     pub(crate) _address: AddressPermit,
     pub(crate) _peer: synapse_chassis::serve::Peer,
-}
-
-impl Who {
-    /// Whether it may act as this user.
-    pub fn may_act_as(&self, user: &str) -> bool {
-        self.identity.may_act_as(user)
-    }
-
-    /// Whether it is nobody in particular, where a key is set.
-    pub fn is_anonymous(&self) -> bool {
-        self.identity.is_anonymous()
-    }
-
-    /// Who it says to be; nothing where that is not believed.
-    pub(crate) fn said(&self) -> Word {
-        if !self.is_by_word() {
-            return Word::default();
-        }
-        Word { user: self.user.clone(), organisation: self.organisation.clone() }
-    }
-
-    /// Whether its word is taken.
-    pub fn is_by_word(&self) -> bool {
-        self.identity.is_by_word()
-    }
-
-    /// Whether this may take the other's place on a connection: the same user with another token, or
-    /// anyone where there was nobody.
-    pub fn may_succeed(&self, other: &Self) -> bool {
-        other.is_anonymous() || other.is_by_word() || (self.user == other.user && !self.is_anonymous())
-    }
 }

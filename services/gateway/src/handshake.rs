@@ -21,8 +21,9 @@ use synapse_realtime::{
 
 use crate::{
     frames::Protocol,
-    gateway::{Gateway, Place, Word},
+    gateway::{Gateway, Place},
     metrics,
+    who::Word,
 };
 
 /// The query of a request, each name once.
@@ -197,5 +198,17 @@ mod tests {
         let hello = Hello::of(&headers, parameters);
         assert_eq!(hello.token.as_deref(), Some("from-header"));
         assert!(!format!("{hello:?}").contains("from-"));
+    }
+
+    #[test]
+    fn who_is_in_a_browser_or_says_so_may_come_back() {
+        let resumes = |header: Option<&'static str>, resume: Option<&str>| {
+            let headers = header.map(|name| (HeaderName::from_static(name), "x".parse().unwrap()));
+            let parameters = resume.map(|value| ("resume".to_owned(), value.to_owned()));
+            Hello::of(&headers.into_iter().collect(), parameters.into_iter().collect()).resumes
+        };
+        assert!(!resumes(None, None) && !resumes(Some("accept"), None) && !resumes(None, Some("0")));
+        assert!(resumes(Some("origin"), None) && resumes(Some("sec-fetch-site"), None));
+        assert!(resumes(None, Some("1")));
     }
 }

@@ -11,7 +11,7 @@
 //! * [`frames`], [`client`], [`subscriptions`], [`filters`]: what one client gets, and as what.
 //! * `relay`, `emit`: what is said beside the events, to users on whichever replica they are.
 //! * [`position`], [`resume`]: coming back without a gap; `memory`: what Socket.IO's clients find again.
-//! * [`handshake`], [`gateway`]: the life of a connection; `socketio`, `websocket` and `sse`: what clients may ask for.
+//! * [`handshake`], [`gateway`], [`who`]: the life of a connection, and on whose behalf it is; `socketio`, `websocket` and `sse`: what clients may ask for.
 //! * [`lag`]: how far behind the replicas are. [`settings`], [`metrics`]; [`types`]: all of this in
 //!   TypeScript.
 
@@ -42,6 +42,7 @@ pub mod streams;
 pub mod subscriptions;
 pub mod types;
 mod websocket;
+pub mod who;
 
 use axum::Router;
 use synapse_chassis::{StartError, service::Service};

@@ -23,8 +23,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    filters::Filters, gateway::Word, metrics, requests::names, streams::StreamSet,
-    subscriptions::Subscriptions,
+    filters::Filters, metrics, requests::names, streams::StreamSet, subscriptions::Subscriptions, who::Word,
 };
 
 /// What the keys begin with.

@@ -3,12 +3,11 @@
 //! One connection of its own, one blocking read over all streams, always from concrete ids: `$`
 //! would miss what comes between two reads. Nothing here waits for a client.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use synapse_rs::{
     EntryId, RedisSettings,
     backoff::Backoff,
-    event::DecodeError,
     shutdown::Shutdown,
     stream::{BlockingConnection, Connection, Entry, StreamError, StreamInfo, watch::Watched},
 };
@@ -24,6 +23,11 @@ use crate::{
     settings::Settings,
     streams::{COUNT, Stream, StreamSet},
 };
+
+mod complaints;
+mod gaps;
+
+use complaints::Complaints;
 
 /// Entries read at a time, of each stream.
 const COUNT_PER_READ: usize = 512;
@@ -180,74 +184,6 @@ impl Reader {
         Ok(readable)
     }
 
-    // === what is there, and what was read of it ===
-
-    /// Compares the streams of which something may have been trimmed unread, before what was read is handed out: clients that
-    /// come back with where they are then learn of the gap.
-    async fn look_for_gaps(&mut self, connection: &Connection, read: &[Watched]) -> Result<(), StreamError> {
-        // A stream may be quiet for days after all of it was trimmed: that is looked at now and then.
-        let looks_at_all = self.looked_at.elapsed() >= BLOCK;
-        if looks_at_all {
-            self.looked_at = tokio::time::Instant::now();
-        }
-        for Watched { stream, entries, is_whole } in read {
-            let Some(stream) = Stream::of_key(stream) else { continue };
-            if !is_whole && (looks_at_all || !entries.is_empty()) {
-                let info = connection.extent(stream.key()).await?;
-                self.compare(stream, info.as_ref(), entries);
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out whether a stream's ids went back, or entries were trimmed unread. `held` was read and is about to be
-    /// handed out.
-    fn compare(&mut self, stream: Stream, info: Option<&StreamInfo>, held: &[Entry]) {
-        let newest = info.map_or(EntryId::MIN, |info| info.last_generated_id);
-        if newest < self.at[stream] {
-            tracing::warn!(
-                stream = stream.key(),
-                read = %self.at[stream],
-                newest = %newest,
-                "the stream's ids went back, as after a fail-over or a loss of data; reading on from its last entry"
-            );
-            metrics::position_reset(stream);
-            self.restart(stream, newest, added(info));
-            return;
-        }
-        let Some(info) = info else { return };
-        // What comes first in an empty stream is still to be added.
-        let first = info.first_id.unwrap_or_else(|| info.last_generated_id.next());
-        if first <= self.at[stream] {
-            return;
-        }
-        let before_first = info.entries_added.map(|added| added.saturating_sub(info.length));
-        let held_before_first = held.iter().filter(|entry| entry.id < first).count() as u64;
-        let before_first = before_first.map(|count| count.saturating_sub(held_before_first));
-        let lost = match (before_first, self.added[stream.index()]) {
-            (Some(before_first), Some(added)) => before_first.saturating_sub(added),
-            _ => 0,
-        };
-        self.added[stream.index()] = before_first;
-        if lost > 0 {
-            tracing::error!(
-                stream = stream.key(),
-                lost,
-                "entries were trimmed before they were read; all clients are sent away so that they learn of the gap"
-            );
-            metrics::lost(stream, lost);
-            let next = held.first().map_or(first, |held| held.id.min(first));
-            self.restart(stream, before(next), before_first);
-            self.feed.close_all(synapse_realtime::close::CloseReason::EventsLost);
-        }
-    }
-
-    fn restart(&mut self, stream: Stream, at: EntryId, added: Option<u64>) {
-        self.at[stream] = at;
-        self.added[stream.index()] = added;
-        self.feed.restart(stream, at);
-    }
-
     // === at the start ===
 
     /// Loads the recent past of all streams, as much as the history holds.
@@ -374,27 +310,6 @@ fn before(id: EntryId) -> EntryId {
         (_, Some(seq)) => EntryId::new(id.ms, seq),
         (Some(ms), None) => EntryId::new(ms, u64::MAX),
         (None, None) => id,
-    }
-}
-
-/// Logs invalid entries once per stream and field, not once per entry.
-#[derive(Debug, Default)]
-struct Complaints(HashSet<(Stream, String)>);
-
-/// Kinds of complaints that are remembered; names of unknown fields are the publishers' choice.
-const MAX_COMPLAINTS: usize = 1_000;
-
-impl Complaints {
-    fn once(&mut self, stream: Stream, id: EntryId, error: &DecodeError) {
-        let kind = (stream, error.field().to_owned());
-        if self.0.len() < MAX_COMPLAINTS && self.0.insert(kind) {
-            tracing::warn!(
-                stream = stream.key(),
-                %id,
-                %error,
-                "an entry is not a valid event and was skipped; others with the same fault are only counted"
-            );
-        }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     client::Client,
     feed::Progress,
     frames::Protocol,
-    gateway::{Gateway, Who, Word},
+    gateway::Gateway,
     handshake::Hello,
     memory::{Hold, Memories, Memory, Wishes},
     metrics,
@@ -33,6 +33,7 @@ use crate::{
     requests::{self, condition_of, id_of, streams_of},
     settings::Settings,
     subscriptions::Subscriptions,
+    who::{Who, Word},
 };
 
 /// How sessions are held.

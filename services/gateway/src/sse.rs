@@ -20,9 +20,10 @@ use crate::{
     client::Client,
     feed::Progress,
     frames::Protocol,
-    gateway::{Gateway, Place, Present, Who, ended},
+    gateway::{Gateway, Place, Present, ended},
     requests::names,
     resume::{Begun, Request},
+    who::Who,
 };
 
 pub(crate) mod request;

@@ -16,13 +16,14 @@ use tokio::time::Instant;
 use crate::{
     client::Client,
     feed::Progress,
-    gateway::{Gateway, Who, Word},
+    gateway::Gateway,
     handshake::Hello,
     metrics,
     requests::{check_fields, condition_of, id_of, invalid, invalid_last, names, request_for, streams_of},
     resume::Begun,
     socketio::failure,
     streams::StreamSet,
+    who::{Who, Word},
 };
 
 /// One `/ws` connection.

@@ -20,12 +20,13 @@ use synapse_chassis::{
 use synapse_realtime::{socketio::application::Failure, sse};
 
 use crate::{
-    gateway::{Gateway, Place, Who},
+    gateway::{Gateway, Place},
     handshake::{Hello, place_for},
     metrics,
     requests::{invalid_last, request_for, stream_named},
     resume::Request,
     streams::StreamSet,
+    who::Who,
 };
 
 /// Where a client was that comes back.

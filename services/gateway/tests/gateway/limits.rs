@@ -243,6 +243,33 @@ async fn who_always_has_more_to_say_neither_stops_others_nor_outlasts_its_time()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_reads_slowly_misses_presence_and_is_not_sent_away_for_it() {
+    let redis = RedisServer::new();
+    let gateway = TestGateway::start(&redis, &[("OUTBOX_BYTES", "256KiB")]).await;
+    let port = gateway.port;
+    let polls = "/socket.io/?EIO=4&transport=polling&room=lobby";
+    let opened = get(port, polls, "").await.1;
+    let handshake: serde_json::Value = serde_json::from_str(opened.strip_prefix('0').unwrap()).unwrap();
+    let session = format!("{polls}&sid={}", handshake["sid"].as_str().unwrap());
+    let enter = exchange(port, &format!("POST {session}"), "Content-Length: 2\r\n", "40").await;
+    assert_eq!(enter, (200, "ok".to_owned()));
+
+    let mut other = SocketIoClient::connect(port, "&room=lobby", &json!({})).await;
+    let said = json!("x".repeat(60_000));
+    for _ in 0..10 {
+        assert_eq!(other.ask("presence:update", &said).await, json!({"ok": true}));
+    }
+    let publisher = Publisher::new(&redis).await;
+    publisher.model("after").await;
+    assert_eq!(other.event().await.1["model_name"], "after");
+    let (status, heard) = get(port, &session, "").await;
+    assert_eq!((status, heard.contains("connection_confirmed")), (200, true));
+    let presences = heard.matches("presence:update").count();
+    assert!((1..=3).contains(&presences), "{presences} of 10 in a quarter of an outbox");
+    assert!(heard.contains("after"), "an event is no presence");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn presence_is_told_as_much_of_as_rooms_can_take() {
     let redis = RedisServer::new();
     let gateway = TestGateway::start(&redis, &[]).await;

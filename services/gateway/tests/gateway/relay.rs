@@ -1,11 +1,12 @@
 //! What is said beside the events, to users on whichever replica they are.
 
 use serde_json::{Value, json};
+use synapse_chassis::service::Ended;
 use synapse_test_support::RedisServer;
 
 use crate::{
     limits::exchange,
-    support::{Client, Publisher, SocketIoClient, TestGateway, token},
+    support::{Client, Heard, Publisher, SocketIoClient, TestGateway, token},
 };
 
 async fn emit(gateway: &TestGateway, token: Option<&str>, body: &str) -> (u16, Value) {
@@ -115,4 +116,27 @@ async fn notifications_come_here_too_each_once() {
     }
     publisher.end().await;
     assert_eq!(other.models_until("end").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_not_been_told_to_leave_is_told_everything() {
+    // Told in portions of a hundred, with pauses in between.
+    const CLIENTS: usize = 800;
+    let redis = RedisServer::new();
+    let replicas = [TestGateway::start(&redis, &[]).await, TestGateway::start(&redis, &[]).await];
+    let mut clients = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(replicas[0].port, "?userId=42").await);
+    }
+    replicas[0].service.shutdown.cancel();
+    let body = json!({"userId": "42", "type": "said while it leaves"}).to_string();
+    assert_eq!(emit(&replicas[1], None, &body).await.0, 200);
+    let mut told = 0;
+    for client in &mut clients {
+        while let Heard::Text(text) = client.socket.hear().await {
+            told += usize::from(text.contains("said while it leaves"));
+        }
+    }
+    assert!(told > 0, "nobody was told");
+    assert_eq!(replicas.into_iter().next().unwrap().stop().await, Ended::InOrder);
 }

@@ -19,6 +19,10 @@ use crate::{
     websocket::frame,
 };
 
+mod incomplete;
+
+use incomplete::Incomplete;
+
 /// How a session is held.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -57,14 +61,6 @@ enum State {
     /// Being let in.
     Entering,
     Inside,
-}
-
-/// A packet some of whose attachments are still to come. Kept as text: its size is what is bounded.
-struct Incomplete {
-    text: Box<str>,
-    missing: u32,
-    attachments: Vec<Bytes>,
-    bytes: usize,
 }
 
 /// What comes of a session's work.
@@ -137,10 +133,7 @@ impl<A: Application> SocketIo<A> {
                 if packet.attachments == 0 {
                     return self.complete(&packet, &[]);
                 }
-                let (missing, bytes) = (packet.attachments, text.len());
-                let attachments = Vec::new();
-                self.incomplete =
-                    Some(Box::new(Incomplete { text: text.into(), missing, attachments, bytes }));
+                self.incomplete = Some(Box::new(Incomplete::of(&packet, text)));
                 Ok(Next::Read)
             }
             (Kind::Disconnect, State::Inside) => {
@@ -322,17 +315,11 @@ impl<A: Application> Session for SocketIo<A> {
 
     fn binary(&mut self, message: &[u8]) -> Result<Next<Self::Outcome>, CloseReason> {
         let mut incomplete = self.incomplete.take().ok_or(CloseReason::ProtocolError)?;
-        incomplete.bytes += message.len();
-        if incomplete.bytes > self.rules.max_payload {
-            return Err(CloseReason::MessageTooLarge);
-        }
-        incomplete.attachments.push(Bytes::copy_from_slice(message));
-        incomplete.missing -= 1;
-        if incomplete.missing > 0 {
+        if !incomplete.take(message, self.rules.max_payload)? {
             self.incomplete = Some(incomplete);
             return Ok(Next::Read);
         }
-        self.complete(&parse(&incomplete.text)?, &incomplete.attachments)
+        self.complete(&parse(incomplete.text())?, incomplete.attachments())
     }
 
     fn finished(&mut self, outcome: Self::Outcome) -> Result<Next<Self::Outcome>, CloseReason> {
